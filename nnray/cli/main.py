@@ -1,0 +1,70 @@
+"""``nnray``: finds the subcommand and runs it; everything heavy is imported by the subcommand that needs it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from nnray.errors import NnrayError, did_you_mean
+
+COMMANDS = {
+    "sweep": "train every trial of a search space that is not trained yet",
+    "train": "train one trial here",
+    "results": "print a sweep's table of trials",
+    "rebuild": "make tables and MLflow anew from the trial folders",
+}
+"""Every subcommand with its help; ``nnray.cli.NAME`` has ``add_arguments(parser)`` and ``run(arguments) -> exit status``."""
+
+EXIT_OK, EXIT_FAILED_TRIALS, EXIT_MISTAKE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose error is one line, without the usage in front."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Print the mistake and leave with status 2."""
+        self.exit(EXIT_MISTAKE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (without the program's name) and return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command is None or command not in COMMANDS or words[0] != command:
+        return _top_level(words, command)
+    module = importlib.import_module(f"nnray.cli.{command}")
+    parser = OneLineParser(prog=f"nnray {command}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.add_arguments(parser)
+    try:
+        return module.run(parser.parse_args(words[1:]))
+    except NnrayError as error:
+        print(f"nnray: error: {error}", file=sys.stderr)
+        return EXIT_MISTAKE
+    except KeyboardInterrupt:
+        print("nnray: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `nnray results ... | head`
+        sys.stderr.close()
+        return EXIT_OK
+
+
+def _top_level(words: Sequence[str], command: str | None) -> int:
+    if command is not None and words[0] == command:
+        print(f"nnray: error: there is no command {command!r}{did_you_mean(command, COMMANDS)}", file=sys.stderr)
+        return EXIT_MISTAKE
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    parser = OneLineParser(
+        prog="nnray",
+        description="Train grids of small networks on Ray, keep every one of them, and study all their layers.",
+        epilog=f"commands:\n{listing}\n\nnnray COMMAND --help tells the rest.",
+        usage="nnray COMMAND [OPTIONS]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nnray {version('nnray')}")
+    parser.parse_args(words)
+    parser.print_help()
+    return EXIT_OK

@@ -1,0 +1,90 @@
+"""One runner per trial: a lock that the kernel drops when its process dies, however it dies.
+
+The lock is ``flock`` on a file in the trial's folder. A killed runner's last writes come up to 0.15 s after its driver
+is gone; since the lock is held by the process that writes, its successor cannot start before those are done.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from nnray.errors import StoreError
+
+
+class Claim:
+    """The right to run a trial, held until :meth:`release` or the end of the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def acquire(cls, path: Path) -> Claim | None:
+        """Return the claim on the trial whose lock file is ``path``, or None if another process holds it.
+
+        The folder of ``path`` must exist. The file then says who holds the claim, for people to read.
+        """
+        descriptor = _locked(path, fcntl.LOCK_EX)
+        if descriptor is None:
+            return None
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+        return cls(descriptor)
+
+    def release(self) -> None:
+        """Give the claim up; a second call does nothing."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Claim:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
+
+
+def is_claimed(path: Path) -> bool:
+    """Tell whether a living process holds the claim at ``path``."""
+    if not path.exists():
+        return False
+    descriptor = _locked(path, fcntl.LOCK_SH)
+    if descriptor is None:
+        return True
+    os.close(descriptor)
+    return False
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Wait for the lock at ``path`` and hold it: for short work that two commands must not do at once."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(path: Path, kind: int) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise StoreError(f"{path.parent} lies on a file system without locks, which nnray needs to run a trial only once") from error
+        raise
+    return descriptor

@@ -1,0 +1,66 @@
+"""Which sweeps list a trial: a small file per sweep in the trial's folder, so that the folders alone tell it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from nnray.errors import StoreError
+from nnray.store.files import write_text
+from nnray.trial.paths import StorePaths, TrialPaths
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A trial's place in a sweep.
+
+    Attributes:
+        name: What the trial is called there.
+        position: Its place in the order of the sweep.
+        metric: The metric that the sweep looks at, if it names one.
+        mode: Whether a larger (``max``) or smaller (``min``) value of that metric is better.
+    """
+
+    name: str
+    position: int = 0
+    metric: str | None = None
+    mode: str | None = None
+
+    def write(self, paths: TrialPaths, sweep: str) -> None:
+        """List the trial in ``sweep``; does nothing if it is listed so already."""
+        if self.read(paths, sweep) == self:
+            return
+        paths.memberships.mkdir(parents=True, exist_ok=True)
+        write_text(paths.membership(sweep), json.dumps(asdict(self)) + "\n")
+
+    @classmethod
+    def read(cls, paths: TrialPaths, sweep: str) -> Membership | None:
+        """Return the trial's place in ``sweep``, or None if that doesn't list it."""
+        path = paths.membership(sweep)
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreError(f"{path} is damaged: {error}") from error
+
+
+def members(store: StorePaths, sweep: str) -> Iterator[TrialPaths]:
+    """Yield the folders of the trials that ``sweep`` lists, in no particular order."""
+    for folder in trial_folders(store):
+        if folder.membership(sweep).exists():
+            yield folder
+
+
+def trial_folders(store: StorePaths) -> Iterator[TrialPaths]:
+    """Yield the folder of every trial, in the order of signatures."""
+    if store.trials.is_dir():
+        for folder in sorted(store.trials.iterdir()):
+            if folder.is_dir() and not folder.name.startswith("."):
+                yield TrialPaths(folder)
+
+
+def sweeps_of(paths: TrialPaths) -> list[str]:
+    """Return the names of the sweeps that list the trial."""
+    return sorted(path.stem for path in paths.memberships.glob("[!.]*.json"))

@@ -1,0 +1,67 @@
+"""A trial's metrics: a JSON object per line and epoch, safe to append to and to be killed at.
+
+A row has ``epoch`` and ``step`` (integers), ``time`` (seconds since 1970, UTC) and a number per metric. A line that a
+kill cut short is not a row: readers pass it over, and the next runner cuts it off.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from nnray.store.files import write_text
+
+Row = dict[str, Any]
+ROW_KEYS = ("epoch", "step", "time")
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Append ``row``; it is whole for every reader once this returns."""
+    with path.open("ab") as file:
+        file.write((json.dumps(row) + "\n").encode())
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows in order; none if there is no file."""
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]  # behind the last newline stands nothing, or half a row
+    except FileNotFoundError:
+        return []
+    rows = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("epoch"), int):
+            rows.append(row)
+    return rows
+
+
+def keep_rows_before(path: Path, epoch: int) -> list[Row]:
+    """Drop the rows of ``epoch`` and later, which are going to be trained again, and return the rest."""
+    rows = [row for row in read_rows(path) if row["epoch"] < epoch]
+    if path.exists():
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return rows
+
+
+def metrics_of(row: Row) -> dict[str, float]:
+    """Return the metrics in a row, without its coordinates."""
+    return {key: value for key, value in row.items() if key not in ROW_KEYS}
+
+
+def default_mode(metric: str) -> str:
+    """Return ``min`` or ``max``: which values of a metric of this name are better, where nobody has said."""
+    smaller = ("loss", "error", "err", "nll", "perplexity", "mse", "mae", "rmse")
+    return "min" if any(part in smaller for part in metric.lower().replace("/", "_").split("_")) else "max"
+
+
+def best_value(values: list[float], mode: str) -> float | None:
+    """Return the best of ``values``, NaN left out; None if nothing is left."""
+    finite = [value for value in values if not math.isnan(value)]
+    if not finite:
+        return None
+    return max(finite) if mode == "max" else min(finite)

@@ -1,0 +1,89 @@
+"""A trial's record: what became of it, when, where and with which code."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from nnray.errors import StoreError
+from nnray.store.files import write_text
+
+Status = Literal["pending", "running", "completed", "stopped", "failed"]
+STATUSES: tuple[Status, ...] = ("pending", "running", "completed", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class Record:
+    """The content of ``record.json``.
+
+    Attributes:
+        signature: All 64 hex digits.
+        status: What became of the trial. A trial whose runner died still says ``running``; its claim is free then.
+        error: One line, for a failed trial.
+        traceback: The whole of it, for a failed trial.
+        attempts: How often a runner started the trial.
+        started: When the first attempt started (UTC).
+        ended: When the trial was completed, stopped or failed (UTC).
+        duration_s: Seconds of training, summed over the attempts that its result is made of.
+        host: The machine of the last attempt.
+        device: The processor or accelerator of the last attempt.
+        versions: Versions of Python and of the libraries that make the result.
+        git_commit: Commit of the code that trained the trial, None outside a repository.
+        git_diff: What that code differed from the commit by ("" for nothing).
+        data_fingerprint: Hash of the data set's content, None where the data module has none.
+        data_facts: What the model took from the data: channels, classes, image size.
+    """
+
+    signature: str
+    status: Status = "pending"
+    error: str | None = None
+    traceback: str | None = None
+    attempts: int = 0
+    started: datetime | None = None
+    ended: datetime | None = None
+    duration_s: float | None = None
+    host: str | None = None
+    device: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    git_commit: str | None = None
+    git_diff: str | None = None
+    data_fingerprint: str | None = None
+    data_facts: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Replace the file at ``path`` in one step."""
+        write_text(path, json.dumps(dataclasses.asdict(self), default=_json, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Record | None:
+        """Return the record at ``path``, or None if there is none; raise StoreError if it is damaged."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            known = {entry.name for entry in dataclasses.fields(cls)}
+            values = {key: value for key, value in values.items() if key in known}
+            for key in ("started", "ended"):
+                if values.get(key):
+                    values[key] = datetime.fromisoformat(values[key])
+            record = cls(**values)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise StoreError(f"{path} is damaged: {error}") from error
+        if record.status not in STATUSES:
+            raise StoreError(f"{path} is damaged: there is no status {record.status!r}")
+        return record
+
+
+def now() -> datetime:
+    """Return the time as records keep it: UTC, to the microsecond."""
+    return datetime.now(UTC)
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no place in a record")

@@ -1,0 +1,62 @@
+"""One trial as its folder tells it: the row that tables, MLflow and people's questions are answered from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from nnray.errors import ConfigurationError, StoreError
+from nnray.store.claim import is_claimed
+from nnray.store.metrics_log import Row, read_rows
+from nnray.store.record import Record, Status
+from nnray.store.weights import kept_epochs
+from nnray.trial.merging import flatten, read_configuration_file
+from nnray.trial.paths import TrialPaths
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """A view of a trial folder, read when asked for and then kept."""
+
+    paths: TrialPaths
+
+    @cached_property
+    def record(self) -> Record:
+        """The trial's record; of a trial that no runner has started yet, an empty one with the status ``pending``."""
+        return Record.read(self.paths.record) or Record(signature=self.paths.signature)
+
+    @cached_property
+    def status(self) -> Status:
+        """What became of the trial; one whose runner is gone without a word is ``pending`` again."""
+        status = self.record.status
+        return "pending" if status == "running" and not is_claimed(self.paths.claim) else status
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration, nested; raises StoreError if it is missing or damaged."""
+        try:
+            return read_configuration_file(self.paths.config)
+        except ConfigurationError as error:
+            raise StoreError(str(error)) from error
+
+    @property
+    def flat_config(self) -> dict[str, Any]:
+        """The resolved configuration by dotted keys."""
+        return flatten(self.config)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """A row of metrics per finished epoch."""
+        return read_rows(self.paths.metrics)
+
+    @cached_property
+    def checkpoints(self) -> list[dict[str, Any]]:
+        """A row per kept checkpoint: ``epoch``, ``step``, ``path`` (relative to the store), ``bytes`` and the epoch's metrics."""
+        by_epoch = {row["epoch"]: row for row in self.rows}
+        rows = []
+        for epoch, path in kept_epochs(self.paths).items():
+            row = {key: value for key, value in by_epoch.get(epoch, {}).items() if key != "time"}
+            relative = path.relative_to(self.paths.folder.parent.parent).as_posix()
+            rows.append({**row, "epoch": epoch, "path": relative, "bytes": path.stat().st_size})
+        return rows

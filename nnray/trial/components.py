@@ -1,0 +1,215 @@
+"""Classes in configurations: found by path, their arguments checked by jsonargparse, and built.
+
+This is the one file of the package that needs PyTorch and Lightning, since a class must be imported to know its
+arguments and their types.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jsonargparse
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from nnray.errors import ConfigurationError, did_you_mean
+from nnray.trial import options
+
+# The annotation of TrainerOptions.callbacks is resolved by jsonargparse in the module that defines the class.
+options.Callback = Callback  # type: ignore[attr-defined]
+
+BASES: dict[str, type] = {
+    "model": torch.nn.Module,
+    "data": pl.LightningDataModule,
+    "optimizer": torch.optim.Optimizer,
+    "lr_scheduler": torch.optim.lr_scheduler.LRScheduler,
+    "task": pl.LightningModule,
+}
+HOMES = {
+    "model": "nnray.models",
+    "data": "nnray.data",
+    "optimizer": "torch.optim",
+    "lr_scheduler": "torch.optim.lr_scheduler",
+    "task": "nnray.training",
+}
+"""Where a class path without a dot is looked up."""
+
+MODEL_LINKS = ("in_channels", "num_classes", "image_size")
+"""Arguments that a model takes from the data module where that has an attribute of the name."""
+DATA_LINKS = ("seed",)
+TASK_LINKS = ("model", "optimizer", "lr_scheduler", "num_classes")
+
+
+def find_class(kind: str, path: Any) -> type:
+    """Return the class that ``path`` names, checked to be one that can stand under the key ``kind``."""
+    key = f"{kind}.class_path"
+    if not isinstance(path, str) or not path:
+        raise ConfigurationError(f"{key}: a class path such as '{HOMES[kind]}.NAME' is expected, not {path!r}")
+    module_path, _, name = path.rpartition(".")
+    module = _import_module(key, path, module_path or HOMES[kind])
+    found = getattr(module, name, None)
+    base = BASES[kind]
+    if found is None:
+        raise ConfigurationError(f"{key}: there is no {name!r} in {module.__name__}{did_you_mean(name, _names_of(module, base))}")
+    if not inspect.isclass(found) or not issubclass(found, base):
+        raise ConfigurationError(f"{key}: {path} is not a subclass of {base.__module__.split('.')[0]}'s {base.__name__}")
+    return found
+
+
+def _import_module(key: str, path: str, module_path: str) -> Any:
+    try:
+        return importlib.import_module(module_path)
+    except ModuleNotFoundError as error:
+        if error.name and (module_path == error.name or module_path.startswith(f"{error.name}.")):
+            parent, _, child = error.name.rpartition(".")
+            hint = did_you_mean(child, _submodules(parent)) if parent else ""
+            raise ConfigurationError(f"{key}: cannot import {path}: there is no module {error.name!r}{hint}") from error
+        raise ConfigurationError(f"{key}: importing {path} failed: {error}") from error
+    except Exception as error:
+        raise ConfigurationError(f"{key}: importing {path} failed: {type(error).__name__}: {error}") from error
+
+
+def _submodules(package: str) -> list[str]:
+    import pkgutil
+
+    module = importlib.import_module(package)
+    return [entry.name for entry in pkgutil.iter_modules(getattr(module, "__path__", []))]
+
+
+def _names_of(module: Any, base: type) -> list[str]:
+    names = getattr(module, "__all__", None) or dir(module)
+    classes = ((name, getattr(module, name, None)) for name in names)
+    return [name for name, value in classes if inspect.isclass(value) and issubclass(value, base) and not name.startswith("_")]
+
+
+@functools.cache
+def public_path(cls: type) -> str:
+    """Return the shortest path by which ``cls`` can be imported, so that one class has one name in a signature."""
+    parts = cls.__module__.split(".")
+    for length in range(1, len(parts) + 1):
+        module = importlib.import_module(".".join(parts[:length]))
+        if getattr(module, cls.__qualname__, None) is cls:
+            return f"{module.__name__}.{cls.__qualname__}"
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+@functools.cache
+def parameters_of(cls: type) -> frozenset[str]:
+    """Return the names of the arguments that ``cls`` can be built with."""
+    return frozenset(_parser(cls, frozenset()).get_defaults().get("init_args", {}).keys())
+
+
+@functools.cache
+def required_parameters(cls: type) -> frozenset[str]:
+    """Return the arguments of ``cls`` that have no default."""
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+    named = (p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    return frozenset(p.name for p in named if p.default is p.empty)
+
+
+def has_attribute(cls: type, name: str) -> bool:
+    """Tell whether instances of ``cls`` are declared to have ``name``: as a class attribute, a property or an annotation."""
+    return hasattr(cls, name) or any(name in vars(parent).get("__annotations__", {}) for parent in cls.__mro__)
+
+
+@functools.cache
+def _parser(cls: type, linked: frozenset[str]) -> jsonargparse.ArgumentParser:
+    parser = jsonargparse.ArgumentParser(exit_on_error=False, default_env=False)
+    parser.add_class_arguments(cls, "init_args", skip=set(linked), fail_untyped=False, instantiate=False)
+    return parser
+
+
+def resolve_arguments(prefix: str, cls: type, given: Mapping[str, Any], linked: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return all arguments of ``cls`` as plain data, defaults filled in and values brought to their declared types.
+
+    Args:
+        prefix: The dotted key of the arguments, for error messages (``model.init_args``).
+        cls: The class.
+        given: The arguments that the configuration gives.
+        linked: Arguments that are taken from elsewhere and can neither be given nor appear in the result.
+
+    Raises:
+        ConfigurationError: On an argument that is unknown, missing or of the wrong type; the message names its key.
+    """
+    text = json.dumps(given, sort_keys=True, default=repr)
+    return json.loads(_resolved_text(prefix, cls, text, linked, _Given(given, text)))
+
+
+class _Given:
+    """Arguments that are equal in a cache when their text is."""
+
+    def __init__(self, values: Mapping[str, Any], text: str) -> None:
+        self.values, self.text = values, text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Given) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _resolved_text(prefix: str, cls: type, text: str, linked: frozenset[str], given: _Given) -> str:
+    parser = _parser(cls, linked)
+    known = parser.get_defaults().get("init_args", {})
+    for name in given.values:
+        if name in linked:
+            raise ConfigurationError(f"{_key(prefix, name)} is taken from another part of the configuration; leave it out")
+        if not isinstance(name, str) or name not in known:
+            raise ConfigurationError(f"{_key(prefix, name)}: {cls.__name__} has no such argument{did_you_mean(str(name), known.keys())}")
+    missing = sorted(required_parameters(cls) - linked - given.values.keys())
+    if missing:
+        raise ConfigurationError(f"{_key(prefix, missing[0])}: {cls.__name__} needs this argument and has no default for it")
+    try:
+        parsed = parser.parse_object({"init_args": dict(given.values)})
+    except Exception as error:  # jsonargparse raises ArgumentError, and whatever a type's own conversion raises
+        raise ConfigurationError(_one_line(prefix, str(error))) from error
+    if dataclass_check := getattr(cls, "__post_init__", None):
+        try:
+            dataclass_check(parsed.init_args)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+    return json.dumps(json.loads(parser.dump(parsed, format="json", skip_unset=False, skip_validation=True)).get("init_args", {}))
+
+
+def _key(prefix: str, name: str) -> str:
+    return ".".join(part for part in (prefix, name) if part)
+
+
+def _one_line(prefix: str, message: str) -> str:
+    """Return the fact in jsonargparse's message, which spans lines and repeats itself for every member of a union."""
+    keys = [key for key in re.findall(r'Parser key "([^"]+)"', message)]
+    key = _key(prefix, ".".join([*(keys[0].split(".")[1:] if keys else []), *keys[1:]]))
+    unknown = re.search(r"Option '([^']+)' is not accepted|does not accept option '([^']+)'", message)
+    if unknown:
+        return f"{key}: unknown argument {unknown.group(1) or unknown.group(2)!r}"
+    expected = dict.fromkeys(re.findall(r"Expected an? (?:<class '(?:builtins\.)?([\w.]+)'>|([^.\n]+))", message))
+    types = " or ".join(first or second.strip() for first, second in expected if first != "NoneType")
+    value = re.findall(r"(?:Given value|Got value): (.*)", message)
+    if types and value:
+        return f"{key}: expected {types}, got {value[-1].strip()!r}"
+    return f"{key}: {' '.join(message.split())}"
+
+
+def build(cls: type, arguments: Mapping[str, Any], linked: Mapping[str, Any]) -> Any:
+    """Return ``cls`` built with resolved ``arguments`` (classes among them are built too) and the linked values."""
+    parser = _parser(cls, frozenset(linked))
+    built = parser.instantiate(_parsed(cls, frozenset(linked), json.dumps(arguments, sort_keys=True)))
+    return cls(**vars(built.get("init_args", jsonargparse.Namespace())), **linked)
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(cls: type, linked: frozenset[str], text: str) -> jsonargparse.Namespace:
+    return _parser(cls, linked).parse_object({"init_args": json.loads(text)})
+
+
+def links(cls: type, names: Iterable[str]) -> frozenset[str]:
+    """Return those of ``names`` that ``cls`` takes as arguments."""
+    return frozenset(names) & parameters_of(cls)

@@ -1,0 +1,209 @@
+"""A trial's configuration: from what a person wrote to every key with its value, checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from nnray.errors import ConfigurationError, did_you_mean
+from nnray.trial.merging import COMPONENTS, flatten, merge
+from nnray.trial.options import CheckpointOptions, TrainerOptions, TrialOptions
+from nnray.trial.signature import SHORT_SIGNATURE, signature_of
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+    import torch
+
+_TOP_LEVEL = ("seed", "threads", "source")
+_GROUPS = {"trainer": TrainerOptions, "checkpoint": CheckpointOptions}
+KEYS = ("seed", "threads", *COMPONENTS, *_GROUPS, "source")
+
+DEFAULT_TASK = "nnray.training.Classifier"
+DEFAULT_OPTIMIZER = "torch.optim.AdamW"
+"""What a task that takes an optimizer gets where none is named; a task that configures its own has null."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One trial's resolved configuration.
+
+    Attributes:
+        values: Every key, nested, as plain data; to be read only.
+        unsigned: Dotted keys that cannot change the result and so don't enter the signature.
+    """
+
+    values: Mapping[str, Any]
+    unsigned: frozenset[str]
+
+    @cached_property
+    def full_signature(self) -> str:
+        """All 64 hex digits of the signature."""
+        signed = {key: value for key, value in self.flat().items() if key not in self.unsigned}
+        return signature_of(signed)
+
+    @property
+    def signature(self) -> str:
+        """The first 16 hex digits of the signature: the trial's name everywhere."""
+        return self.full_signature[:SHORT_SIGNATURE]
+
+    def flat(self) -> dict[str, Any]:
+        """Return dotted keys and their values; lists stay whole."""
+        return flatten(self.values)
+
+    def yaml(self) -> str:
+        """Return the configuration as the text of a file that resolves to it again."""
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        return yaml.dump(self.values, Dumper=dumper, sort_keys=False, allow_unicode=True)
+
+    def build_data(self) -> pl.LightningDataModule:
+        """Return the data module, its seed linked to the trial's."""
+        return self._build("data", {"seed": self.values["seed"]})
+
+    def build_model(self, facts: Mapping[str, Any]) -> torch.nn.Module | None:
+        """Return the network with fresh weights, or None where the task brings its own.
+
+        Args:
+            facts: What the model takes from the data: see :meth:`data_facts`.
+        """
+        return self._build("model", facts) if self.values["model"] else None
+
+    def build_task(self, **parts: Any) -> pl.LightningModule:
+        """Return the LightningModule; ``parts`` are those of model, optimizer, lr_scheduler and num_classes it takes."""
+        return self._build("task", parts)
+
+    def data_facts(self, data: pl.LightningDataModule) -> dict[str, Any]:
+        """Return ``in_channels``, ``num_classes`` and ``image_size`` as far as the data module has them."""
+        from nnray.trial.components import MODEL_LINKS, has_attribute
+
+        return {name: getattr(data, name) for name in MODEL_LINKS if has_attribute(type(data), name)}
+
+    def factory(self, kind: str) -> Any:
+        """Return a function of the optimizer's parameters (or the scheduler's optimizer) that builds it; None if null."""
+        if self.values[kind] is None:
+            return None
+        argument = "params" if kind == "optimizer" else "optimizer"
+        return lambda value: self._build(kind, {argument: value})
+
+    def _build(self, kind: str, available: Mapping[str, Any]) -> Any:
+        from nnray.trial.components import build, find_class, links
+
+        cls = find_class(kind, self.values[kind]["class_path"])
+        linked = {name: available[name] for name in links(cls, available)}
+        return build(cls, self.values[kind]["init_args"], linked)
+
+
+def resolve(raw: Mapping[str, Any]) -> Configuration:
+    """Return the configuration that ``raw`` means, defaults included.
+
+    Args:
+        raw: Nested or dotted keys, as files and command lines give them (:func:`nnray.trial.merge`).
+
+    Raises:
+        ConfigurationError: On an unknown key, a wrong type, a class that cannot be imported, or parts that don't fit
+            together; the message is one line and names the key.
+    """
+    raw = merge({}, raw)
+    for key in raw:
+        if key not in KEYS:
+            raise ConfigurationError(f"{key}: there is no such key{did_you_mean(str(key), KEYS)}")
+    return _Resolution(raw).configuration()
+
+
+class _Resolution:
+    """One configuration on its way from raw to resolved; collects the keys that don't enter the signature."""
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        self.raw = raw
+        self.unsigned: set[str] = set()
+
+    def configuration(self) -> Configuration:
+        values: dict[str, Any] = dict.fromkeys(KEYS)
+        values.update(self._group("", TrialOptions, {key: self.raw[key] for key in _TOP_LEVEL if key in self.raw}))
+        values.update(self._components())
+        for name, cls in _GROUPS.items():
+            values[name] = self._group(name, cls, self.raw.get(name))
+        return Configuration(values, frozenset(self.unsigned))
+
+    def _group(self, name: str, cls: type, given: Any) -> dict[str, Any]:
+        from nnray.trial.components import resolve_arguments
+
+        given = {} if given is None else given
+        if not isinstance(given, Mapping):
+            raise ConfigurationError(f"{name}: a mapping of options is expected, not {given!r}")
+        self._declare_unsigned(cls, name)
+        return resolve_arguments(name, cls, given)
+
+    def _components(self) -> dict[str, Any]:
+        from nnray.trial import components as found
+
+        raw = {kind: self.raw.get(kind) for kind in COMPONENTS}
+        raw["task"] = raw["task"] or {}
+        if isinstance(raw["task"], Mapping):
+            raw["task"] = {"class_path": DEFAULT_TASK, **raw["task"]}
+        classes = {kind: self._class(kind, value) for kind, value in raw.items()}
+        task, data = classes["task"], classes["data"]
+        assert task is not None
+        if data is None:
+            raise ConfigurationError("data: name the data set, for example data: nnray.data.Digits")
+        self._fit_to_task(task, raw, classes)
+
+        model_links = frozenset(name for name in found.MODEL_LINKS if found.has_attribute(data, name))
+        linked = {
+            "model": model_links,
+            "data": frozenset(found.DATA_LINKS),
+            "optimizer": frozenset({"params"}),
+            "lr_scheduler": frozenset({"optimizer"}),
+            "task": frozenset(found.TASK_LINKS if model_links >= {"num_classes"} else found.TASK_LINKS[:-1]),
+        }
+        return {kind: self._component(kind, cls, raw[kind], linked[kind]) for kind, cls in classes.items()}
+
+    def _class(self, kind: str, value: Any) -> type | None:
+        from nnray.trial.components import find_class
+
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            raise ConfigurationError(f"{kind}: a class path, or a mapping with class_path and init_args, is expected, not {value!r}")
+        for key in value:
+            if key not in ("class_path", "init_args"):
+                raise ConfigurationError(f"{kind}.{key}: there is no such key{did_you_mean(str(key), ('class_path', 'init_args'))}")
+        if "class_path" not in value:
+            if kind == "optimizer":
+                return find_class(kind, DEFAULT_OPTIMIZER)
+            raise ConfigurationError(f"{kind}.class_path is missing: arguments are given, but not whose")
+        return find_class(kind, value["class_path"])
+
+    def _fit_to_task(self, task: type, raw: dict[str, Any], classes: dict[str, type | None]) -> None:
+        """Check that the task takes the parts that are named, and that those it needs are named."""
+        from nnray.trial.components import find_class, parameters_of, required_parameters
+
+        takes, needs = parameters_of(task) | required_parameters(task), required_parameters(task)
+        if "optimizer" in needs and classes["optimizer"] is None:
+            classes["optimizer"], raw["optimizer"] = find_class("optimizer", DEFAULT_OPTIMIZER), {}
+        for kind in ("model", "optimizer", "lr_scheduler"):
+            if classes[kind] is None and kind in needs:
+                raise ConfigurationError(f"{kind}: {task.__name__} needs one; give {kind}.class_path")
+            if classes[kind] is not None and kind not in takes:
+                raise ConfigurationError(f"{kind}: {task.__name__} takes none (its constructor has no argument '{kind}'); leave it out")
+
+    def _component(self, kind: str, cls: type | None, value: Any, links: frozenset[str]) -> dict[str, Any] | None:
+        from nnray.trial.components import parameters_of, public_path, resolve_arguments
+
+        if cls is None:
+            return None
+        given = value.get("init_args")
+        given = {} if given is None else given
+        if not isinstance(given, Mapping):
+            raise ConfigurationError(f"{kind}.init_args: a mapping of arguments is expected, not {given!r}")
+        linked = links & (parameters_of(cls) | {"params", "optimizer"}) if kind != "task" else links & parameters_of(cls)
+        self._declare_unsigned(cls, f"{kind}.init_args")
+        arguments = resolve_arguments(f"{kind}.init_args", cls, given, linked)
+        return {"class_path": public_path(cls), "init_args": arguments}
+
+    def _declare_unsigned(self, cls: type, prefix: str) -> None:
+        names = getattr(cls, "unsigned_arguments", frozenset())
+        self.unsigned.update(f"{prefix}.{name}" if prefix else name for name in names)

@@ -1,0 +1,151 @@
+"""Configurations before they are resolved: nested dicts out of YAML files, dotted keys and command lines.
+
+Later values win. A dotted key may leave ``init_args`` out (``model.width``), and a component may be given by the class
+path alone (``model: nnray.models.MLP``). Naming another class starts again from that class's own defaults: arguments
+that an earlier file gave to the former class are dropped.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nnray.errors import ConfigurationError
+from nnray.trial.yaml_loader import ConfigurationLoader
+
+COMPONENTS = ("model", "data", "optimizer", "lr_scheduler", "task")
+"""The keys whose value is a class: a mapping of ``class_path`` and ``init_args``, or null."""
+
+_CLASS_KEYS = ("class_path", "init_args")
+
+
+def read_configuration_file(path: str | Path) -> dict[str, Any]:
+    """Return the mapping in a YAML (or JSON) file; raise ConfigurationError if there is none."""
+    path = Path(path)
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=ConfigurationLoader)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read configuration {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"cannot read configuration {path}: it is not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{path} holds a {type(values).__name__}, where a mapping of keys to values is expected")
+    return values
+
+
+def parse_assignments(words: Iterable[str]) -> dict[str, Any]:
+    """Return ``{"a.b": value}`` for command-line words ``a.b=value``; the value is read as YAML."""
+    overrides = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise ConfigurationError(f"{word!r} is not of the form KEY=VALUE")
+        overrides[key] = parse_value(key, text)
+    return overrides
+
+
+def parse_value(key: str, text: str) -> Any:
+    """Return what ``text`` means as YAML, for a value typed on a command line."""
+    try:
+        return yaml.load(text, Loader=ConfigurationLoader)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{key}: {text!r} is not a YAML value") from error
+
+
+def merge(base: Mapping[str, Any], *updates: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with updates applied in order; ``base`` and the updates stay as they are.
+
+    An update may be nested, dotted or both. Within one update a class path is applied before the arguments of the
+    class, whatever their order.
+    """
+    merged = _nested({}, base)
+    for update in updates:
+        merged = _nested(merged, update)
+    return merged
+
+
+def _nested(config: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(config)
+    leaves = [(_path(key), value) for key, value in update.items()]
+    # Stable: a component as a whole comes first, then its class path, then everything else in the order given.
+    leaves.sort(key=lambda leaf: 0 if len(leaf[0]) == 1 else 1 if leaf[0][1] == "class_path" else 2)
+    for path, value in leaves:
+        _assign(result, path, value)
+    return result
+
+
+def _path(key: Any) -> tuple[str, ...]:
+    if not isinstance(key, str) or not key or any(not part for part in key.split(".")):
+        raise ConfigurationError(f"{key!r} is not a configuration key: a name, or names joined by dots, is expected")
+    parts = key.split(".")
+    if parts[0] in COMPONENTS and len(parts) > 1 and parts[1] not in _CLASS_KEYS:
+        parts.insert(1, "init_args")
+    return tuple(parts)
+
+
+def _assign(config: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    head = path[0]
+    if head in COMPONENTS:
+        config[head] = _updated_component(config.get(head), path[1:], value)
+    else:
+        config[head] = _updated_value(config.get(head), path[1:], value)
+
+
+def _updated_component(current: Any, path: tuple[str, ...], value: Any) -> Any:
+    if not path:
+        if value is None:
+            return None
+        if isinstance(value, str):
+            value = {"class_path": value}
+        if not isinstance(value, Mapping):
+            return value  # of the wrong type: the resolver says so, with the key's name
+        update = dict(value)
+        if not set(update) & set(_CLASS_KEYS):
+            update = {"init_args": update}
+    else:
+        update = {path[0]: _wrap(path[1:], value)}
+    current = dict(current) if isinstance(current, Mapping) else {}
+    if "class_path" in update and update["class_path"] != current.get("class_path"):
+        current = {"class_path": update["class_path"]}
+    for key, entry in update.items():
+        current[key] = _updated_value(current.get(key), (), entry)
+    return current
+
+
+def _updated_value(current: Any, path: tuple[str, ...], value: Any) -> Any:
+    """Mappings are merged key by key, everything else is replaced."""
+    value = _wrap(path, value)
+    if not isinstance(value, Mapping):
+        return copy.deepcopy(value)
+    other_class = isinstance(current, Mapping) and value.get("class_path", current.get("class_path")) != current.get("class_path")
+    merged = dict(current) if isinstance(current, Mapping) and not other_class else {}
+    for key, entry in value.items():
+        merged[key] = _updated_value(merged.get(key), (), entry)
+    return merged
+
+
+def _wrap(path: tuple[str, ...], value: Any) -> Any:
+    for part in reversed(path):
+        value = {part: value}
+    return value
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a nested configuration by dotted keys; lists stay whole."""
+    return dict(_leaves("", values))
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _leaves(f"{prefix}.{key}" if prefix else str(key), entry)
+    else:
+        yield prefix, value

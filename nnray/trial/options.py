@@ -1,0 +1,93 @@
+"""The keys of a configuration that are not classes: what they are called, their types, defaults and meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """What rules the whole trial.
+
+    Args:
+        seed: Seed of the initial weights, the data order, augmentation and dropout.
+        threads: Compute threads of PyTorch; a part of the result, since it changes the last bits of sums.
+        source: Any text that sets this trial apart from others of the same configuration.
+    """
+
+    seed: int = 0
+    threads: int = 1
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no random generator or thread pool takes."""
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed: {self.seed} is outside 0 ... 2**32 - 1")
+        if self.threads < 1:
+            raise ValueError(f"threads: {self.threads} is not a positive number")
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """How long and how precisely to train; each is an argument of Lightning's Trainer.
+
+    Args:
+        max_epochs: Number of passes over the training data.
+        precision: Floating-point format, as Lightning names it.
+        gradient_clip_val: Bound on the gradients, or null for none.
+        gradient_clip_algorithm: Bound the norm of all gradients, or each value.
+        accumulate_grad_batches: Batches whose gradients are summed before an optimizer step.
+        limit_train_batches: Training batches per epoch: a number, or a fraction of all; null for all.
+        limit_val_batches: Validation batches per epoch: a number, or a fraction of all; null for all.
+        deterministic: Use only deterministic algorithms, so that a trial on a GPU gives the same bits again.
+        callbacks: Lightning callbacks, by class path.
+        accelerator: Where to train: auto, cpu, gpu, ... (not a part of the trial's signature).
+    """
+
+    max_epochs: int = 10
+    precision: Literal["32-true", "64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"] = "32-true"
+    gradient_clip_val: float | None = None
+    gradient_clip_algorithm: Literal["norm", "value"] = "norm"
+    accumulate_grad_batches: int = 1
+    limit_train_batches: int | float | None = None
+    limit_val_batches: int | float | None = None
+    deterministic: bool = True
+    callbacks: list[Callback] | None = None
+    accelerator: str = "auto"
+
+    unsigned_arguments: ClassVar[frozenset[str]] = frozenset({"accelerator"})
+
+    def __post_init__(self) -> None:
+        """Refuse counts that train nothing."""
+        if self.max_epochs < 1:
+            raise ValueError(f"trainer.max_epochs: {self.max_epochs} is not a positive number")
+        if self.accumulate_grad_batches < 1:
+            raise ValueError(f"trainer.accumulate_grad_batches: {self.accumulate_grad_batches} is not a positive number")
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """Which weights are kept; not a part of the trial's signature.
+
+    Args:
+        every_n_epochs: Keep the weights after every n-th epoch, and always after the last.
+        keep: Keep all of them, only the last, or only the best by ``monitor``.
+        monitor: The metric that tells which epoch is best.
+        mode: Whether a larger (max) or a smaller (min) value of ``monitor`` is better.
+    """
+
+    every_n_epochs: int = 1
+    keep: Literal["all", "last", "best"] = "all"
+    monitor: str = "val_acc"
+    mode: Literal["max", "min"] = "max"
+
+    unsigned_arguments: ClassVar[frozenset[str]] = frozenset({"every_n_epochs", "keep", "monitor", "mode"})
+
+    def __post_init__(self) -> None:
+        """Refuse an interval that keeps nothing."""
+        if self.every_n_epochs < 1:
+            raise ValueError(f"checkpoint.every_n_epochs: {self.every_n_epochs} is not a positive number")

@@ -1,0 +1,120 @@
+"""Where everything of a store lies: every file name that outlives a process is spelled here and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnray.errors import StoreError
+
+_SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_CHECKPOINT = re.compile(r"epoch=(\d+)\.safetensors")
+
+
+def check_sweep_name(name: str) -> str:
+    """Return ``name`` if it can be the name of a sweep (and so of a folder), else raise StoreError."""
+    if not _SWEEP_NAME.fullmatch(name):
+        raise StoreError(f"{name!r} cannot name a sweep: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
+    return name
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """The files of one trial's folder."""
+
+    folder: Path
+
+    @property
+    def signature(self) -> str:
+        """The trial's short signature, which is the folder's name."""
+        return self.folder.name
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.folder / "config.yaml"
+
+    @property
+    def record(self) -> Path:
+        """Status, times, attempts, host, versions, code and error of the trial."""
+        return self.folder / "record.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per line and epoch."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of kept weights."""
+        return self.folder / "checkpoints"
+
+    def checkpoint(self, epoch: int) -> Path:
+        """The weights after ``epoch`` (counted from 0)."""
+        return self.checkpoints / f"epoch={epoch:04d}.safetensors"
+
+    @property
+    def resume(self) -> Path:
+        """Everything that is needed to continue an unfinished trial."""
+        return self.folder / "resume.ckpt"
+
+    @property
+    def log(self) -> Path:
+        """What the trial printed."""
+        return self.folder / "log.txt"
+
+    @property
+    def claim(self) -> Path:
+        """The file whose lock says that a process is running the trial."""
+        return self.folder / "claim.lock"
+
+    @property
+    def memberships(self) -> Path:
+        """A file per sweep that lists this trial, named after the sweep."""
+        return self.folder / "sweeps"
+
+    def membership(self, sweep: str) -> Path:
+        """The file that says that ``sweep`` lists this trial, and under which name."""
+        return self.memberships / f"{sweep}.json"
+
+
+def checkpoint_epoch(path: Path) -> int | None:
+    """Return the epoch in a checkpoint's file name, or None if the file is not a checkpoint."""
+    match = _CHECKPOINT.fullmatch(path.name)
+    return int(match.group(1)) if match else None
+
+
+@dataclass(frozen=True)
+class StorePaths:
+    """The folders of a store."""
+
+    root: Path
+
+    @property
+    def trials(self) -> Path:
+        """The folder of trial folders: the truth that every table is a view of."""
+        return self.root / "trials"
+
+    def trial(self, signature: str) -> TrialPaths:
+        """The folder of one trial; ``signature`` is its short form."""
+        return TrialPaths(self.trials / signature)
+
+    def table(self, sweep: str, kind: str) -> Path:
+        """A sweep's table; ``kind`` is ``trials``, ``metrics`` or ``checkpoints``."""
+        return self.tables / sweep / f"{kind}.parquet"
+
+    @property
+    def tables(self) -> Path:
+        """The folder of Parquet tables, one folder per sweep."""
+        return self.root / "tables"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """MLflow's embedded tracking database."""
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """Where MLflow's embedded default keeps artifacts."""
+        return self.root / "mlartifacts"
