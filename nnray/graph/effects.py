@@ -1,0 +1,150 @@
+"""What an operation may do to the values it is called with.
+
+A graph promises that a name stands for one value, so an operation that writes into its input must not do so where
+anybody else can still see that value. Whether an operation writes cannot be known in general, hence three answers: the
+operations of `torch` are known by their names, types and `inplace` flags; an operation may be declared `pure`; and
+everything else (a lambda, a module of the user's) is taken to write into all its inputs and to return one of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from torch import nn
+
+Fact = tuple[dict[str, Any], str, Any]
+"""`(mapping, key, value)`: an assumption that holds as long as `mapping.get(key) is value`."""
+
+AnyOperation = TypeVar("AnyOperation", bound=Callable[..., Any])
+
+
+class Effect(NamedTuple):
+    """What calling an operation may do.
+
+    Args:
+        writes: It may write into its inputs.
+        aliases: Its output may share memory with its inputs.
+        kept: Autograd may keep its output for the backward pass, so that overwriting it makes the backward pass fail.
+    """
+
+    writes: bool
+    aliases: bool
+    kept: bool
+
+
+FRESH = Effect(writes=False, aliases=False, kept=False)
+PURE = Effect(writes=False, aliases=True, kept=True)
+IN_PLACE = Effect(writes=True, aliases=True, kept=True)
+# `kept` is False for want of knowledge: copying after every unknown operation would double the memory of training.
+# Where it is wrong, autograd itself raises in the backward pass, as it does for a network written by hand.
+UNKNOWN = Effect(writes=True, aliases=True, kept=False)
+
+_TORCH_FUNCTIONS = frozenset(
+    [
+        "_operator",
+        "torch",
+        "torch._C._fft",
+        "torch._C._linalg",
+        "torch._C._nn",
+        "torch._C._special",
+        "torch._tensor",
+        "torch.functional",
+        "torch.nn.functional",
+    ]
+)
+_OPERATORS = (
+    *("add", "and", "floordiv", "lshift", "matmul", "mod", "mul"),
+    *("or", "pow", "rshift", "sub", "truediv", "xor"),
+)
+_WRITING_NAMES = frozenset(
+    [
+        *(f"i{name}" for name in (*_OPERATORS, "concat")),
+        *(f"__i{name}__" for name in _OPERATORS),
+        *("setitem", "delitem", "__setitem__"),
+        *("batch_norm", "instance_norm"),  # they write into the running statistics that they are given
+    ]
+)
+_FRESH_NAMES = frozenset(
+    [
+        *("add", "sub", "mul", "truediv", "div", "matmul", "cat", "stack"),
+        *("linear", "conv1d", "conv2d", "conv3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "layer_norm", "group_norm"),
+    ]
+)
+_FRESH_MODULES = (
+    nn.modules.conv._ConvNd,
+    nn.Linear,
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.modules.pooling._MaxPoolNd,
+    nn.modules.pooling._AvgPoolNd,
+)
+
+
+def pure(operation: AnyOperation) -> AnyOperation:
+    """Declare that an operation never writes into its inputs, so that a graph need not protect them. A decorator.
+
+    Args:
+        operation: A function, a module, or the class of a module or of another callable. A subclass with a `forward`
+            (`__call__`) of its own is not covered by the declaration of its parent.
+
+    Returns:
+        The same object, marked.
+    """
+    if isinstance(operation, type):
+        operation._nnray_pure = _body(operation)  # type: ignore[attr-defined]
+    else:
+        operation._nnray_pure = True  # type: ignore[attr-defined]
+    return operation
+
+
+def effect_of(operation: Callable[..., Any], facts: list[Fact]) -> Effect:
+    """Return what an operation may do, and append to `facts` what this answer rests on and could change later."""
+    kind = type(operation)
+    if isinstance(operation, nn.Module):
+        return _effect_of_module(operation, facts)
+    if isinstance(operation, functools.partial):
+        if operation.args or operation.keywords.get("inplace") or operation.keywords.get("out") is not None:
+            return UNKNOWN
+        return effect_of(operation.func, facts)
+    if getattr(operation, "_nnray_pure", None) is True or getattr(kind, "_nnray_pure", None) is _body(kind):
+        return PURE
+    name = getattr(operation, "__name__", "")
+    if getattr(operation, "__module__", None) not in _TORCH_FUNCTIONS and not _is_tensor_method(operation):
+        return UNKNOWN
+    if name in _WRITING_NAMES or (name.endswith("_") and not name.endswith("__")):
+        return IN_PLACE
+    return FRESH if name in _FRESH_NAMES else PURE
+
+
+def _effect_of_module(module: nn.Module, facts: list[Fact]) -> Effect:
+    kind = type(module)
+    if getattr(module, "_nnray_pure", None) is True or getattr(kind, "_nnray_pure", None) is kind.forward:
+        return PURE
+    if not kind.__module__.startswith("torch.nn.modules."):
+        return UNKNOWN
+    if kind is nn.Sequential:
+        facts.extend((module._modules, key, child) for key, child in module._modules.items())
+        effects = [effect_of(child, facts) for child in module.children()]
+        return Effect(
+            writes=any(effect.writes for effect in effects),
+            aliases=all(effect.aliases for effect in effects),
+            kept=not effects or any(effect.kept for effect in effects),
+        )
+    if module._modules:
+        return UNKNOWN
+    if "inplace" in module.__dict__:
+        facts.append((module.__dict__, "inplace", module.__dict__["inplace"]))
+        if module.__dict__["inplace"]:
+            return IN_PLACE
+    return FRESH if isinstance(module, _FRESH_MODULES) else PURE
+
+
+def _is_tensor_method(operation: Callable[..., Any]) -> bool:
+    return getattr(getattr(operation, "__objclass__", None), "__name__", None) == "TensorBase"
+
+
+def _body(kind: type) -> Any:
+    return getattr(kind, "forward" if issubclass(kind, nn.Module) else "__call__", None)
