@@ -200,9 +200,13 @@ def _one_line(prefix: str, message: str) -> str:
 
 def build(cls: type, arguments: Mapping[str, Any], linked: Mapping[str, Any]) -> Any:
     """Return ``cls`` built with resolved ``arguments`` (classes among them are built too) and the linked values."""
-    parser = _parser(cls, frozenset(linked))
-    built = parser.instantiate(_parsed(cls, frozenset(linked), json.dumps(arguments, sort_keys=True)))
-    return cls(**vars(built.get("init_args", jsonargparse.Namespace())), **linked)
+    return cls(**built_arguments(cls, arguments, frozenset(linked)), **linked)
+
+
+def built_arguments(cls: type, arguments: Mapping[str, Any], linked: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return resolved ``arguments`` of ``cls`` with the classes among them built."""
+    parsed = _parsed(cls, linked, json.dumps(arguments, sort_keys=True))
+    return vars(_parser(cls, linked).instantiate(parsed).get("init_args", jsonargparse.Namespace()))
 
 
 @functools.lru_cache(maxsize=256)

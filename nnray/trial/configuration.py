@@ -75,6 +75,12 @@ class Configuration:
         """Return the LightningModule; ``parts`` are those of model, optimizer, lr_scheduler and num_classes it takes."""
         return self._build("task", parts)
 
+    def build_callbacks(self) -> list[pl.Callback]:
+        """Return the Lightning callbacks that the configuration names, freshly built."""
+        from nnray.trial.components import built_arguments
+
+        return built_arguments(TrainerOptions, self.values["trainer"])["callbacks"] or []
+
     def data_facts(self, data: pl.LightningDataModule) -> dict[str, Any]:
         """Return ``in_channels``, ``num_classes`` and ``image_size`` as far as the data module has them."""
         from nnray.trial.components import MODEL_LINKS, has_attribute

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from nnray.errors import ConfigurationError
-from nnray.trial.yaml_loader import ConfigurationLoader
+from nnray.trial.yaml_loader import load_yaml
 
 COMPONENTS = ("model", "data", "optimizer", "lr_scheduler", "task")
 """The keys whose value is a class: a mapping of ``class_path`` and ``init_args``, or null."""
@@ -27,7 +27,7 @@ def read_configuration_file(path: str | Path) -> dict[str, Any]:
     """Return the mapping in a YAML (or JSON) file; raise ConfigurationError if there is none."""
     path = Path(path)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=ConfigurationLoader)
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read configuration {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -55,7 +55,7 @@ def parse_assignments(words: Iterable[str]) -> dict[str, Any]:
 def parse_value(key: str, text: str) -> Any:
     """Return what ``text`` means as YAML, for a value typed on a command line."""
     try:
-        return yaml.load(text, Loader=ConfigurationLoader)
+        return load_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{key}: {text!r} is not a YAML value") from error
 

@@ -36,3 +36,8 @@ class ConfigurationLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # typ
 
 
 ConfigurationLoader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+0123456789."))
+
+
+def load_yaml(text: str) -> Any:
+    """Return what ``text`` means; raises ``yaml.YAMLError``."""
+    return yaml.load(text, Loader=ConfigurationLoader)

@@ -1,0 +1,35 @@
+"""Values that one configuration key takes in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nnray.errors import SpaceError
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The values of one key, in order; made by :func:`grid`."""
+
+    values: tuple[Any, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.values)
+
+
+def grid(*values: Any) -> Grid:
+    """Return the values that a key takes in turn: ``grid(8, 16)``, or one iterable, ``grid(range(4))``.
+
+    Raises:
+        SpaceError: If there are no values.
+    """
+    if len(values) == 1 and isinstance(values[0], Iterable) and not isinstance(values[0], (str, bytes, dict)):
+        values = tuple(values[0])
+    if not values:
+        raise SpaceError("grid() has no values: give some, as in grid(8, 16) or grid(range(4))")
+    return Grid(tuple(values))

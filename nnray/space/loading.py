@@ -1,0 +1,94 @@
+"""Read the sweep that a file defines."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from nnray.errors import ConfigurationError, NnrayError, SpaceError, did_you_mean
+from nnray.space.grid import grid
+from nnray.space.sweep import Sweep
+from nnray.trial.merging import read_configuration_file
+
+_FIELDS = ("name", "base", "space", "trials", "metric", "mode", "resources")
+
+
+def load_sweep(path: str | Path) -> Sweep:
+    """Return the one Sweep in a Python file (or the one called ``sweep``), or what a JSON or YAML file describes.
+
+    In a JSON or YAML file the fields are those of :class:`Sweep`, and a list in ``space`` is a grid. The folder of a
+    Python file is importable while it runs and stays so, so that class paths can name modules beside it.
+
+    Raises:
+        SpaceError: If there is no such file, it fails, or it defines no sweep; the message is one line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        beside = [entry.name for entry in path.parent.glob("*.*")] if path.parent.is_dir() else []
+        raise SpaceError(f"there is no search space {path}{did_you_mean(path.name, beside)}")
+    if path.suffix in (".json", ".yaml", ".yml"):
+        return _described(path)
+    if path.suffix != ".py":
+        raise SpaceError(f"{path} is not a search space: a .py, .yaml or .json file is expected")
+    return _only_sweep(path, vars(_run(path)))
+
+
+def _run(path: Path) -> Any:
+    folder = str(path.parent.absolute())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    specification = importlib.util.spec_from_file_location(f"_nnray_space_{path.stem}", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[module.__name__] = module
+    try:
+        specification.loader.exec_module(module)
+    except SyntaxError as error:
+        raise SpaceError(f"{error.filename or path}:{error.lineno}: SyntaxError: {error.msg}") from error
+    except Exception as error:
+        raise SpaceError(f"{_place(path, error)}: {_fact(error)}") from error
+    return module
+
+
+def _fact(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, NnrayError) else f"{type(error).__name__}: {text}"
+
+
+def _place(path: Path, error: Exception) -> str:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def _only_sweep(path: Path, names: dict[str, Any]) -> Sweep:
+    sweeps = {name: value for name, value in names.items() if isinstance(value, Sweep)}
+    if "sweep" in sweeps:
+        return sweeps["sweep"]
+    if not sweeps:
+        raise SpaceError(f"{path} defines no sweep: it needs a line such as sweep = Sweep(name=..., base=..., space=...)")
+    if len({id(value) for value in sweeps.values()}) > 1:
+        raise SpaceError(f"{path} defines several sweeps ({', '.join(sweeps)}): call the one to run 'sweep'")
+    return next(iter(sweeps.values()))
+
+
+def _described(path: Path) -> Sweep:
+    try:
+        values = read_configuration_file(path)
+    except ConfigurationError as error:
+        raise SpaceError(str(error)) from error
+    for key in values:
+        if key not in _FIELDS:
+            raise SpaceError(f"{path}: {key}: there is no such field{did_you_mean(str(key), _FIELDS)}")
+    if "name" not in values:
+        raise SpaceError(f"{path} defines no sweep: it needs a field 'name'")
+    space = values.get("space") or {}
+    if not isinstance(space, dict):
+        raise SpaceError(f"{path}: space: a mapping of dotted keys is expected, not {space!r}")
+    values["space"] = {key: grid(value) if isinstance(value, list) else value for key, value in space.items()}
+    return Sweep(**values)
+
+

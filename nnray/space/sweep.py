@@ -1,0 +1,120 @@
+"""A search space: what the trials have in common, what varies, and how they are to be run."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from nnray.errors import NnrayError, SpaceError, did_you_mean
+from nnray.space.grid import Grid
+from nnray.trial.merging import merge, read_configuration_file
+from nnray.trial.paths import check_sweep_name
+
+Overrides = dict[str, Any]
+Trials = Callable[[], Iterable[Mapping[str, Any]]] | Iterable[Mapping[str, Any]]
+
+_KEY = re.compile(r"[^\s.=]+(\.[^\s.=]+)*")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial occupies.
+
+    Attributes:
+        cpu: Processor cores.
+        gpu: GPUs, or a share of one; None for a share of those that there are.
+    """
+
+    cpu: float = 1.0
+    gpu: float | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | None) -> Resources:
+        """Return the resources that ``values`` (``{"cpu": 1, "gpu": 0.25}``) name; raise SpaceError if they name others."""
+        given = dict(values or {})
+        for key, amount in given.items():
+            if key not in ("cpu", "gpu"):
+                raise SpaceError(f"resources: there is no {key!r}{did_you_mean(key, ('cpu', 'gpu'))}")
+            if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < math.inf:
+                raise SpaceError(f"resources: {key} is {amount!r}, where a number that is not negative is expected")
+        return cls(**{key: float(amount) for key, amount in given.items()})
+
+
+@dataclass
+class Sweep:
+    """Many trials: a base configuration, and what varies.
+
+    Args:
+        name: Names the sweep's tables and its MLflow experiment.
+        base: What all trials have in common: a configuration file (resolved beside the file that defines the sweep), or
+            a dict of nested or dotted keys.
+        space: Dotted keys and their values; those in :func:`~nnray.grid` are multiplied out, others are the same for all.
+        trials: A function (or an iterable) that yields dicts of dotted keys, for loops and conditions; each of them is
+            multiplied by the space.
+        metric: The metric that tables and reports look at.
+        mode: Whether a larger (``max``) or a smaller (``min``) value of the metric is better.
+        resources: What a trial occupies, ``{"cpu": 1, "gpu": 0.25}``; left out, one core and a share of a GPU where
+            there are GPUs.
+
+    Raises:
+        SpaceError: On a name, key or value that cannot be meant.
+    """
+
+    name: str
+    base: str | Path | Mapping[str, Any] = field(default_factory=dict)
+    space: Mapping[str, Any] = field(default_factory=dict)
+    trials: Trials | None = None
+    metric: str = "val_acc"
+    mode: Literal["max", "min"] = "max"
+    resources: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what can be seen to be wrong before anything is expanded."""
+        if not isinstance(self.name, str):
+            raise SpaceError(f"name: {self.name!r} is not text")
+        try:
+            check_sweep_name(self.name)
+        except NnrayError as error:
+            raise SpaceError(str(error)) from None
+        if not isinstance(self.base, (str, Path, Mapping)):
+            raise SpaceError(f"base: a configuration file or a dict is expected, not {self.base!r}")
+        if self.mode not in ("max", "min"):
+            raise SpaceError(f"mode: {self.mode!r} is neither 'max' nor 'min'")
+        _check_keys("space", self.space)
+        Resources.of(self.resources)
+
+    def overrides(self) -> Iterator[Overrides]:
+        """Yield the dotted keys of each trial, in order: the last key of the space varies fastest."""
+        axes = {key: value for key, value in self.space.items() if isinstance(value, Grid)}
+        common = {key: value for key, value in self.space.items() if not isinstance(value, Grid)}
+        for index, given in enumerate(self._given()):
+            _check_keys(f"trials: number {index + 1}", given)
+            both = sorted(given.keys() & self.space.keys())
+            if both:
+                raise SpaceError(f"trials: number {index + 1} sets {both[0]}, which the space varies too")
+            for point in itertools.product(*axes.values()):
+                yield {**common, **given, **dict(zip(axes, point, strict=True))}
+
+    def base_configuration(self, folder: Path) -> dict[str, Any]:
+        """Return the base as a nested dict; a file name is resolved in ``folder``."""
+        if isinstance(self.base, Mapping):
+            return merge({}, self.base)
+        return merge({}, read_configuration_file(folder / self.base))
+
+    def _given(self) -> Iterable[Mapping[str, Any]]:
+        if self.trials is None:
+            return [{}]
+        return self.trials() if callable(self.trials) else self.trials
+
+
+def _check_keys(where: str, values: Any) -> None:
+    if not isinstance(values, Mapping):
+        raise SpaceError(f"{where}: a dict of dotted keys is expected, not {values!r}")
+    for key in values:
+        if not isinstance(key, str) or not _KEY.fullmatch(key):
+            raise SpaceError(f"{where}: {key!r} is not a dotted key such as 'model.init_args.width'")

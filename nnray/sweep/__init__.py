@@ -1,0 +1,1 @@
+"""Many trials: what there is to do, and Ray Tune to do it."""

@@ -1,0 +1,66 @@
+"""What runs in a Ray worker: it imports PyTorch and Lightning once, keeps the data set, and trains trial after trial."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from nnray.store.metrics_log import Row, metrics_of
+from nnray.trial.paths import TrialPaths
+
+_REPORT_EVERY_S = 0.5
+_warm = False
+
+
+def train(config: dict[str, Any]) -> None:
+    """Train one trial; a Ray Tune function trainable.
+
+    Args:
+        config: ``folder`` of the trial, its resolved ``configuration`` as YAML, ``run`` (a
+            :class:`nnray.training.runner.Run`) and the driver's ``path`` of modules.
+    """
+    from ray import tune
+
+    _warm_up(config["path"])
+    from nnray.training.runner import run_trial
+    from nnray.trial import resolve
+    from nnray.trial.yaml_loader import load_yaml
+
+    reported = time.monotonic()
+
+    def report_epoch(row: Row) -> None:
+        # A report waits for Tune's controller; more of them than people can read would only hold small trials up.
+        nonlocal reported
+        if time.monotonic() - reported >= _REPORT_EVERY_S:
+            tune.report({"epoch": row["epoch"], "metrics": metrics_of(row)})
+            reported = time.monotonic()
+
+    configuration = resolve(load_yaml(config["configuration"]))
+    outcome = run_trial(TrialPaths(Path(config["folder"])), configuration, config["run"], report_epoch)
+    tune.report({"outcome": outcome, "done": True})
+
+
+def _warm_up(path: list[str]) -> None:
+    global _warm
+    if _warm:
+        return
+    sys.path[:0] = [entry for entry in path if entry not in sys.path]
+    if not _has_gpu():
+        # PyTorch's optimizers ask for accelerators at every step, which loads NVIDIA's library each time it is asked.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    import nnray.training.runner
+    import nnray.trial.components  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # what the imports made lives as long as the worker: looking through it took 0.2 s a collection
+    _warm = True
+
+
+def _has_gpu() -> bool:
+    import ray
+
+    return bool(ray.get_gpu_ids())

@@ -1,0 +1,120 @@
+"""The default task: image classification by cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Classifier(pl.LightningModule):
+    """Train a network to tell classes apart.
+
+    The loss is cross-entropy with label smoothing (Szegedy et al. 2016, arXiv:1512.00567, section 7). Once an epoch it
+    logs ``train_loss``, ``train_acc``, ``val_loss``, ``val_acc`` (fractions of the images) and ``lr``, the learning rate
+    that the epoch began with; training figures are averages over the epoch, while the weights change.
+
+    Args:
+        model: Maps images (``batch x channels x height x width``, float) to logits (``batch x classes``).
+        optimizer: Builds the optimizer of an iterable of parameters.
+        lr_scheduler: Builds the learning-rate scheduler of the optimizer; None for a constant rate.
+        label_smoothing: Share of the target's probability that is spread over all classes, 0 to 1.
+        scheduler_interval: Whether the scheduler advances after each epoch or after each optimizer step.
+        scheduler_monitor: The metric that ``ReduceLROnPlateau`` watches.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[[Any], Optimizer],
+        lr_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        label_smoothing: float = 0.0,
+        scheduler_interval: Literal["epoch", "step"] = "epoch",
+        scheduler_monitor: str = "val_loss",
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= label_smoothing <= 1.0:
+            raise ValueError(f"label_smoothing: {label_smoothing} is not between 0 and 1")
+        self.model = model
+        self.label_smoothing = label_smoothing
+        self._build_optimizer = optimizer
+        self._build_scheduler = lr_scheduler
+        self._scheduler = {"interval": scheduler_interval, "monitor": scheduler_monitor}
+        self._training, self._evaluation = _Tally(), _Tally()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (``batch x classes``) of ``images``."""
+        return self.model(images)
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimizer, with its scheduler if there is one."""
+        optimizer = self._build_optimizer(self.model.parameters())
+        if self._build_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {**self._scheduler, "scheduler": self._build_scheduler(optimizer)}}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch, a scalar."""
+        return self._training.count(self._loss_and_logits(batch), batch[1])
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a validation batch."""
+        self._evaluation.count(self._loss_and_logits(batch), batch[1])
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a test batch."""
+        self._evaluation.count(self._loss_and_logits(batch), batch[1])
+
+    def on_train_epoch_start(self) -> None:
+        """Note the learning rate, which an epoch's scheduler changes before the epoch's end."""
+        self._learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training figures."""
+        self.log_dict({**self._training.means("train"), "lr": self._learning_rate})
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation figures."""
+        self.log_dict(self._evaluation.means("val"))
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test figures."""
+        self.log_dict(self._evaluation.means("test"))
+
+    def _loss_and_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        logits = self.model(images)
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing), logits
+
+
+class _Tally:
+    """Sums of loss and hits, kept on the device: logging each step costs more than a small network's step does."""
+
+    def __init__(self) -> None:
+        self._loss: Tensor | float = 0.0
+        self._hits: Tensor | int = 0
+        self._images = 0
+
+    def count(self, loss_and_logits: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
+        """Add a batch and return its loss."""
+        loss, logits = loss_and_logits
+        with torch.no_grad():
+            self._loss += loss.detach().float() * len(labels)
+            self._hits += (logits.argmax(dim=1) == labels).sum()
+            self._images += len(labels)
+        return loss
+
+    def means(self, stage: str) -> dict[str, float]:
+        """Return mean loss and accuracy since the last call, and begin anew."""
+        images = max(self._images, 1)
+        figures = {f"{stage}_loss": float(self._loss) / images, f"{stage}_acc": float(self._hits) / images}
+        self.__init__()  # type: ignore[misc]
+        return figures

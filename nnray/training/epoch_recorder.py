@@ -1,0 +1,111 @@
+"""What is kept of a trial after each epoch: a row of metrics and the weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from nnray.errors import TrialError
+from nnray.store.metrics_log import Row, append_row, best_value
+from nnray.store.weights import kept_epochs, save_weights
+from nnray.trial.options import CheckpointOptions
+from nnray.trial.paths import TrialPaths
+
+TASK_PREFIX = "task:"
+"""Begins the names of tensors in a checkpoint that belong to the task and not to its model."""
+
+
+class EpochRecorder(Checkpoint):
+    """Appends to ``metrics.jsonl``, keeps weights, and stops a trial that has diverged.
+
+    It is a Checkpoint callback because Lightning calls those last, when everything of the epoch is logged.
+
+    Args:
+        paths: The trial's folder.
+        options: Which weights to keep.
+        model: The network under study, or None if the task is all there is.
+        rows: The rows of the epochs before a resumption.
+        on_epoch: Called with every new row.
+    """
+
+    def __init__(
+        self,
+        paths: TrialPaths,
+        options: CheckpointOptions,
+        model: torch.nn.Module | None,
+        rows: list[Row],
+        on_epoch: Callable[[Row], None] | None = None,
+    ) -> None:
+        self._paths = paths
+        self._options = options
+        self._model = model
+        self._rows = list(rows)
+        self._on_epoch = on_epoch
+        self._loss: torch.Tensor | None = None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Sum the losses on the device: one NaN or infinity shows in the sum, without waiting for the device each step."""
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, torch.Tensor):
+            loss = loss.detach().float().mean() if loss.ndim else loss.detach()
+            self._loss = loss.clone() if self._loss is None else self._loss.add_(loss)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the epoch."""
+        row: Row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "time": time.time()}
+        row.update({name: float(value) for name, value in trainer.callback_metrics.items()})
+        append_row(self._paths.metrics, row)
+        self._rows.append(row)
+        self._check_finite(row)
+        if (row["epoch"] + 1) % self._options.every_n_epochs == 0 or row["epoch"] + 1 == trainer.max_epochs:
+            self._keep(row, pl_module)
+        if self._on_epoch is not None:
+            self._on_epoch(row)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the last weights also where training ended before its last epoch."""
+        if self._rows and self._rows[-1]["epoch"] not in kept_epochs(self._paths):
+            self._keep(self._rows[-1], pl_module)
+
+    def _check_finite(self, row: Row) -> None:
+        loss, self._loss = self._loss, None
+        if loss is not None and not math.isfinite(float(loss)):
+            raise TrialError(f"diverged: the training loss is not finite in epoch {row['epoch']}")
+        for name, value in row.items():
+            if "loss" in name and not math.isfinite(value):
+                raise TrialError(f"diverged: {name} is {value} in epoch {row['epoch']}")
+
+    def _keep(self, row: Row, module: pl.LightningModule) -> None:
+        epoch = row["epoch"]
+        if self._options.keep == "best" and not self._is_best(row):
+            return
+        save_weights(self._paths.checkpoint(epoch), weights_of(module, self._model))
+        if self._options.keep != "all":
+            for kept, path in kept_epochs(self._paths).items():
+                if kept != epoch:
+                    path.unlink()
+
+    def _is_best(self, row: Row) -> bool:
+        monitor, mode = self._options.monitor, self._options.mode
+        if monitor not in row:
+            raise TrialError(f"checkpoint.monitor: there is no metric {monitor!r}; there is: {', '.join(sorted(row))}")
+        kept = kept_epochs(self._paths)
+        rivals = [other[monitor] for other in self._rows if other["epoch"] in kept and other["epoch"] != row["epoch"]]
+        best = best_value([*rivals, row[monitor]], mode)
+        return not rivals or (row[monitor] == best and row[monitor] not in rivals)
+
+
+def weights_of(task: torch.nn.Module, model: torch.nn.Module | None) -> dict[str, torch.Tensor]:
+    """Return the tensors that a checkpoint keeps: the model's under their own names, the rest of the task's prefixed."""
+    state = task.state_dict()
+    if model is None:
+        return state
+    places = [f"{name}." for name, module in task.named_modules() if module is model]
+    rest = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(places))}
+    return {**model.state_dict(), **{f"{TASK_PREFIX}{name}": tensor for name, tensor in rest.items()}}

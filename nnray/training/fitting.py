@@ -1,0 +1,91 @@
+"""From a configuration to a trained network: the parts are built, and Lightning fits them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+from nnray.store.metrics_log import Row, keep_rows_before
+from nnray.store.weights import kept_epochs
+from nnray.training.epoch_recorder import EpochRecorder
+from nnray.training.resume import ResumeState, read_resume_state
+from nnray.trial.configuration import Configuration
+from nnray.trial.options import CheckpointOptions
+from nnray.trial.paths import TrialPaths
+
+_OWN_TRAINER_OPTIONS = ("callbacks", "deterministic")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a finished fit says of itself: see the fields of the same names in a trial's record."""
+
+    duration_s: float
+    device: str
+    data_fingerprint: str | None
+    data_facts: dict[str, Any]
+
+
+def fit(configuration: Configuration, paths: TrialPaths, on_epoch: Callable[[Row], None] | None, progress: bool) -> Fitted:
+    """Train the network of ``configuration``, from the state kept in ``paths.resume`` if there is one.
+
+    The caller has set the process's state (:func:`nnray.training.isolation.isolated`) and holds the trial's claim.
+
+    Args:
+        configuration: What to train.
+        paths: Where metrics, checkpoints and the resume state are kept.
+        on_epoch: Called with the row of metrics after each epoch.
+        progress: Whether to show Lightning's progress bar.
+    """
+    data = configuration.build_data()
+    facts = configuration.data_facts(data)
+    model = configuration.build_model(facts)
+    optimizer, scheduler = configuration.factory("optimizer"), configuration.factory("lr_scheduler")
+    parts = {"model": model, "optimizer": optimizer, "lr_scheduler": scheduler}
+    task = configuration.build_task(**{key: part for key, part in parts.items() if part is not None}, **_classes(facts))
+
+    state = read_resume_state(paths.resume)
+    first_epoch = int(state["epoch"]) if state else 0
+    rows = keep_rows_before(paths.metrics, first_epoch)
+    for epoch, path in kept_epochs(paths).items():
+        if epoch >= first_epoch:
+            path.unlink()
+
+    resume = ResumeState(paths.resume, state)
+    recorder = EpochRecorder(paths, CheckpointOptions(**configuration.values["checkpoint"]), model, rows, on_epoch)
+    trainer = _trainer(configuration, [resume, *configuration.build_callbacks(), recorder], progress)
+    trainer.fit(task, datamodule=data)
+    if trainer.interrupted:  # Lightning turns Ctrl-C into a normal return
+        raise KeyboardInterrupt
+    fingerprint = data.fingerprint() if hasattr(data, "fingerprint") else None
+    return Fitted(resume.elapsed_s, _device_name(trainer), fingerprint, facts)
+
+
+def _classes(facts: dict[str, Any]) -> dict[str, Any]:
+    return {"num_classes": facts["num_classes"]} if "num_classes" in facts else {}
+
+
+def _trainer(configuration: Configuration, callbacks: list[pl.Callback], progress: bool) -> pl.Trainer:
+    options = {key: value for key, value in configuration.values["trainer"].items() if key not in _OWN_TRAINER_OPTIONS}
+    return pl.Trainer(
+        **options,
+        devices=1,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=True,
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def _device_name(trainer: pl.Trainer) -> str:
+    from nnray.training.provenance import processor
+
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()

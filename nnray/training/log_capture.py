@@ -1,0 +1,63 @@
+"""What a trial prints, kept in its folder."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TextIO
+
+
+@contextmanager
+def captured(path: Path, echo: bool) -> Iterator[TextIO]:
+    """Append everything printed, warned and logged to ``path``; yield the open file.
+
+    Args:
+        path: The log, created if it is not there.
+        echo: Whether it also appears where it would have without the log.
+    """
+    lightning = logging.getLogger("lightning.pytorch")
+    level = lightning.level
+    with path.open("a", encoding="utf-8", buffering=1, errors="replace") as log:
+        handler = logging.StreamHandler(log)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        loggers = (logging.getLogger(), lightning)
+        out: TextIO = _Tee(sys.stdout, log) if echo else log
+        err: TextIO = _Tee(sys.stderr, log) if echo else log
+        try:
+            for logger in loggers:
+                logger.addHandler(handler)
+            lightning.setLevel(logging.WARNING)  # that a fit begins and ends is in the record
+            with redirect_stdout(out), redirect_stderr(err):
+                yield log
+        finally:
+            lightning.setLevel(level)
+            for logger in loggers:
+                logger.removeHandler(handler)
+
+
+class _Tee(io.TextIOBase):
+    """Writes to a terminal as if alone there, and to a log."""
+
+    def __init__(self, terminal: TextIO, log: TextIO) -> None:
+        self._terminal, self._log = terminal, log
+
+    def write(self, text: str) -> int:
+        self._log.write(text)
+        return self._terminal.write(text)
+
+    def flush(self) -> None:
+        self._terminal.flush()
+
+    def isatty(self) -> bool:
+        return self._terminal.isatty()
+
+    def fileno(self) -> int:
+        return self._terminal.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._terminal.encoding

@@ -1,0 +1,125 @@
+"""Continue a trial where it was killed, with the same bits as if it had not been.
+
+The state is taken when an epoch begins, before any random number of that epoch is drawn, and put back at the same
+point of the resumed run. It is restored here rather than through ``Trainer.fit(ckpt_path=...)``, since Lightning then
+marks its loops as restarting, skips creating the epoch's data iterator (whose creation draws a random number) and
+leaves plateau schedulers out.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from nnray.store.files import replacing
+from nnray.training.isolation import random_state, set_random_state
+
+FORMAT = 1
+"""Version of the file's layout; a file of another version is not used."""
+
+
+class ResumeState(Callback):
+    """Keeps ``resume.ckpt`` up to date, and starts from a former one.
+
+    Must be the first callback of the trainer, so that it sees the state that the others have at an epoch's beginning.
+
+    Args:
+        path: The file to keep.
+        state: What :func:`read_resume_state` found there, or None to start from the beginning.
+        elapsed_s: Seconds of training that ``state`` is the result of.
+    """
+
+    def __init__(self, path: Path, state: dict[str, Any] | None) -> None:
+        self._path = path
+        self._state = state
+        self._elapsed_s = float(state["elapsed_s"]) if state else 0.0
+        self._started = time.perf_counter()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of training so far, those before the resumption included."""
+        return self._elapsed_s + time.perf_counter() - self._started
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put everything but the random states back."""
+        if self._state is not None:
+            _restore(trainer, pl_module, self._state)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the random states back, or keep the state that an epoch begins with."""
+        if self._state is not None:
+            set_random_state(self._state["random"])
+            self._state = None
+        elif trainer.current_epoch > 0:
+            state = {"format": FORMAT, "epoch": trainer.current_epoch, "elapsed_s": self.elapsed_s, "random": random_state()}
+            with replacing(self._path) as beside:
+                torch.save({**state, **_collect(trainer, pl_module)}, beside)
+
+
+def read_resume_state(path: Path) -> dict[str, Any] | None:
+    """Return the state kept at ``path``, or None if there is none that can be used. Nothing is unpickled but tensors and plain data."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError):
+        return None
+    return state if isinstance(state, dict) and state.get("format") == FORMAT else None
+
+
+def _collect(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+    state: dict[str, Any] = {
+        "state_dict": module.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
+        "lr_schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
+        "callbacks": {callback.state_key: callback.state_dict() for callback in _stateful(trainer)},
+        "precision": trainer.precision_plugin.state_dict(),
+        "progress": {name: progress.state_dict() for name, progress in _progress(trainer).items()},
+    }
+    if trainer.datamodule is not None:
+        state["data"] = trainer.datamodule.state_dict()
+    for callback in _stateful(trainer):
+        callback.on_save_checkpoint(trainer, module, state)
+    module.on_save_checkpoint(state)
+    return state
+
+
+def _restore(trainer: pl.Trainer, module: pl.LightningModule, state: dict[str, Any]) -> None:
+    module.on_load_checkpoint(state)
+    module.load_state_dict(state["state_dict"])
+    for optimizer, saved in zip(trainer.optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    for config, saved in zip(trainer.lr_scheduler_configs, state["lr_schedulers"], strict=True):
+        config.scheduler.load_state_dict(saved)
+    for callback in _stateful(trainer):
+        callback.on_load_checkpoint(trainer, module, state)
+        if state["callbacks"].get(callback.state_key):
+            callback.load_state_dict(state["callbacks"][callback.state_key])
+    trainer.precision_plugin.load_state_dict(state["precision"])
+    if trainer.datamodule is not None and state["data"]:
+        trainer.datamodule.load_state_dict(state["data"])
+    for name, progress in _progress(trainer).items():
+        progress.load_state_dict(state["progress"][name])
+    # Lightning had already counted the epoch as about to begin when the state was taken, and counts it again.
+    epochs = trainer.fit_loop.epoch_progress
+    epochs.current.ready = epochs.current.started
+    epochs.total.ready = epochs.total.started
+
+
+def _stateful(trainer: pl.Trainer) -> list[Callback]:
+    return [callback for callback in trainer.callbacks if not isinstance(callback, ResumeState)]
+
+
+def _progress(trainer: pl.Trainer) -> dict[str, Any]:
+    loop = trainer.fit_loop
+    return {
+        "epochs": loop.epoch_progress,
+        "batches": loop.epoch_loop.batch_progress,
+        "schedulers": loop.epoch_loop.scheduler_progress,
+        "optimizer": loop.epoch_loop.automatic_optimization.optim_progress,
+        "manual": loop.epoch_loop.manual_optimization.optim_step_progress,
+    }

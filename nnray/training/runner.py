@@ -1,0 +1,107 @@
+"""One trial from start to end: claimed, recorded, isolated, trained; safe to be killed at every line."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from nnray.store.claim import Claim
+from nnray.store.files import remove_leftovers
+from nnray.store.metrics_log import Row
+from nnray.store.record import Record, now
+from nnray.training.fitting import fit
+from nnray.training.isolation import isolated
+from nnray.training.log_capture import captured
+from nnray.training.provenance import Code, library_versions
+from nnray.trial.configuration import Configuration
+from nnray.trial.paths import TrialPaths
+
+Outcome = Literal["completed", "stopped", "failed", "claimed"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a command wants its trials run.
+
+    Attributes:
+        code: The code that trains them.
+        started: When the command started: a trial that failed since then is not tried again.
+        echo: Whether what a trial prints appears on the terminal as well as in its log.
+        progress: Whether to show a progress bar over the batches.
+    """
+
+    code: Code
+    started: datetime
+    echo: bool = False
+    progress: bool = False
+
+
+def run_trial(
+    paths: TrialPaths, configuration: Configuration, run: Run, on_epoch: Callable[[Row], None] | None = None
+) -> Outcome:
+    """Train the trial in ``paths`` if nobody else does and nobody has.
+
+    Args:
+        paths: The trial's folder, which exists and holds its configuration.
+        configuration: The same configuration, resolved.
+        run: How the command wants it run.
+        on_epoch: Called with the row of metrics after each epoch.
+
+    Returns:
+        What became of the trial; ``claimed`` if another process is training it.
+    """
+    claim = Claim.acquire(paths.claim)
+    if claim is None:
+        return "claimed"
+    with claim:
+        before = Record.read(paths.record) or Record(signature=configuration.full_signature)
+        if before.status in ("completed", "stopped") or _failed_just_now(before, run):
+            return before.status  # type: ignore[return-value]
+        remove_leftovers(paths.folder)
+        remove_leftovers(paths.checkpoints)
+        record = dataclasses.replace(
+            before,
+            status="running",
+            error=None,
+            traceback=None,
+            attempts=before.attempts + 1,
+            started=before.started or now(),
+            ended=None,
+            host=socket.gethostname(),
+            versions=library_versions(),
+            git_commit=run.code.commit,
+            git_diff=run.code.diff,
+        )
+        record.write(paths.record)
+        record = _trained(record, paths, configuration, run, on_epoch)
+        record.write(paths.record)
+        if record.status == "completed":
+            paths.resume.unlink(missing_ok=True)
+        return record.status  # type: ignore[return-value]
+
+
+def _failed_just_now(record: Record, run: Run) -> bool:
+    return record.status == "failed" and record.ended is not None and record.ended >= run.started
+
+
+def _trained(
+    record: Record, paths: TrialPaths, configuration: Configuration, run: Run, on_epoch: Callable[[Row], None] | None
+) -> Record:
+    values = configuration.values
+    with captured(paths.log, run.echo) as log:
+        try:
+            with isolated(values["seed"], values["threads"], values["trainer"]["deterministic"]):
+                fitted = fit(configuration, paths, on_epoch, run.progress)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a trial's own failure, sys.exit() included, is a result
+            trace = traceback.format_exc()
+            log.write(trace)
+            line = " ".join(f"{type(error).__name__}: {error}".split())
+            return dataclasses.replace(record, status="failed", ended=now(), error=line, traceback=trace)
+    return dataclasses.replace(record, status="completed", ended=now(), **dataclasses.asdict(fitted))
