@@ -32,9 +32,10 @@ class Claim:
 
         The folder of ``path`` must exist. The file then says who holds the claim, for people to read.
         """
-        descriptor = _locked(path, fcntl.LOCK_EX)
-        if descriptor is None:
-            return None
+        while (descriptor := _locked(path, fcntl.LOCK_EX)) is None:
+            if is_claimed(path):
+                return None
+            time.sleep(0.001)  # somebody was only asking, and held the shared lock for that moment
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(owner).encode(), 0)

@@ -22,15 +22,25 @@ class StoredTrial:
     paths: TrialPaths
 
     @cached_property
-    def record(self) -> Record:
-        """The trial's record; of a trial that no runner has started yet, an empty one with the status ``pending``."""
+    def _record_and_status(self) -> tuple[Record, Status]:
+        record = self._read_record()
+        if record.status != "running" or is_claimed(self.paths.claim):
+            return record, record.status
+        record = self._read_record()  # its runner may have finished, and let go, after the first look
+        return record, "pending" if record.status == "running" else record.status
+
+    def _read_record(self) -> Record:
         return Record.read(self.paths.record) or Record(signature=self.paths.signature)
 
-    @cached_property
+    @property
+    def record(self) -> Record:
+        """The trial's record; of a trial that no runner has started yet, an empty one with the status ``pending``."""
+        return self._record_and_status[0]
+
+    @property
     def status(self) -> Status:
         """What became of the trial; one whose runner is gone without a word is ``pending`` again."""
-        status = self.record.status
-        return "pending" if status == "running" and not is_claimed(self.paths.claim) else status
+        return self._record_and_status[1]
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -52,11 +62,15 @@ class StoredTrial:
 
     @cached_property
     def checkpoints(self) -> list[dict[str, Any]]:
-        """A row per kept checkpoint: ``epoch``, ``step``, ``path`` (relative to the store), ``bytes`` and the epoch's metrics."""
+        """A row per kept checkpoint: ``epoch``, ``step``, ``path`` (in the store), ``bytes``, the epoch's metrics."""
         by_epoch = {row["epoch"]: row for row in self.rows}
         rows = []
         for epoch, path in kept_epochs(self.paths).items():
+            try:
+                size = path.stat().st_size
+            except FileNotFoundError:  # a later epoch has just taken its place
+                continue
             row = {key: value for key, value in by_epoch.get(epoch, {}).items() if key != "time"}
             relative = path.relative_to(self.paths.folder.parent.parent).as_posix()
-            rows.append({**row, "epoch": epoch, "path": relative, "bytes": path.stat().st_size})
+            rows.append({**row, "epoch": epoch, "path": relative, "bytes": size})
         return rows
