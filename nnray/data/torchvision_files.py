@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from filelock import FileLock
 
@@ -82,13 +80,8 @@ class TorchvisionDataModule(InMemoryDataModule, ABC):
 
     def _read(self, download: bool) -> Splits:
         try:
-            with warnings.catch_warnings():
-                # The pickles of CIFAR were written by a NumPy that gave an integer for a boolean.
-                warnings.filterwarnings(
-                    "ignore", r"dtype\(\): align should be passed", np.exceptions.VisibleDeprecationWarning
-                )
-                development = self.read_part(self._root, train=True, download=download)
-                test = self.read_part(self._root, train=False, download=download)
+            development = self.read_part(self._root, train=True, download=download)
+            test = self.read_part(self._root, train=False, download=download)
         except Exception as error:  # whatever damaged files make torchvision raise
             raise self._unreadable(error, download) from error
         official = _labelled_images(development)

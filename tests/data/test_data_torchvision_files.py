@@ -23,7 +23,7 @@ ALL = [CIFAR10, CIFAR100, MNIST, FashionMNIST]
 
 
 class _OldPickler(pickle.Pickler):
-    """Writes arrays as the NumPy of 2009 did, which today's NumPy warns about when it reads them."""
+    """Writes arrays as the NumPy of 2009 did, with integers for booleans."""
 
     def reducer_override(self, obj):
         if isinstance(obj, np.dtype):
