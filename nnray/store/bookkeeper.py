@@ -1,0 +1,158 @@
+"""The one writer of a sweep's tables and MLflow runs in a command: told which folders changed, it keeps the views up.
+
+Several commands may work on one sweep, each with a bookkeeper. Tables are read from the folders and written under a
+lock, so that whoever writes last has seen at least what the others saw.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass, field
+
+from nnray.store.claim import exclusive
+from nnray.store.listing import SweepListing
+from nnray.store.mirror_thread import MirrorThread
+from nnray.store.mlflow_mirror import MlflowMirror, one_line
+from nnray.store.tables import TABLES, write_tables
+from nnray.trial.paths import StorePaths, check_sweep_name
+
+_logger = logging.getLogger(__name__)
+
+INTERVAL_S = 1.0
+"""Least time from one writing of the tables to the next."""
+SHARE = 0.1
+"""Largest part of the time of a processor that is spent on writing tables."""
+LOCK = ".lock"
+"""The file beside the tables whose lock is held while they are written."""
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class BooksReport:
+    """What the books of a sweep hold when they are closed.
+
+    Attributes:
+        trials: How many trials the sweep lists and the tables hold.
+        missed: Trials that MLflow misses so far, with the reason; the next command on the sweep makes up for them.
+        damaged: Trials whose folders cannot be read and that are in no table, with the reason.
+        problem: Why the tables could not be written, None if they were.
+    """
+
+    trials: int
+    missed: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    problem: str | None = None
+
+    @property
+    def mirrored(self) -> int:
+        """How many trials MLflow holds as they are."""
+        return self.trials - len(self.missed)
+
+    def json(self) -> str:
+        """Return the report as one line of JSON."""
+        return json.dumps(asdict(self))
+
+
+class Bookkeeper:
+    """Keeps the tables and the MLflow runs of ``sweep`` at what the trial folders say.
+
+    Nothing that goes wrong with tables or MLflow raises here: it is logged once and told by the report.
+
+    Args:
+        store: The store.
+        sweep: The sweep's name.
+        mlflow_uri: An MLflow tracking URI; by default the store's own SQLite database.
+    """
+
+    def __init__(self, store: StorePaths, sweep: str, mlflow_uri: str | None = None) -> None:
+        self._store = store
+        self._sweep = check_sweep_name(sweep)
+        self._listing = SweepListing(store, sweep)
+        self._noted: set[str] = set()
+        self._changed: set[str] = set()
+        self._written: tuple[int, int] | None = None
+        self._next_flush = 0.0
+        self._problem: str | None = None
+        self._report: BooksReport | None = None
+        self._mirror = MlflowMirror(store, sweep, mlflow_uri)
+        self._thread = MirrorThread(self._mirror)
+
+    def note(self, signature: str) -> None:
+        """Take note that the folder of the trial ``signature`` changed; it need not be one that was there before."""
+        self._noted.add(signature)
+
+    @property
+    def is_up_to_date(self) -> bool:
+        """Whether the tables hold everything that was noted."""
+        return self._written is not None and not self._noted and not self._changed
+
+    def flush(self, force: bool = False) -> float:
+        """Bring the tables up to what was noted, unless that was done just now; hand the same to MLflow.
+
+        Returns:
+            Seconds until the next call can do something.
+        """
+        wait = self._next_flush - time.monotonic()
+        if wait > 0 and not force:
+            return wait
+        first, started = self._written is None, time.thread_time()
+        if not self.is_up_to_date:
+            self._update(everything=False)
+        # The first time is no measure: it loads the libraries and reads every folder.
+        wait = INTERVAL_S if first else max(INTERVAL_S, (time.thread_time() - started) / SHARE)
+        self._next_flush = time.monotonic() + wait
+        return wait
+
+    def close(self, runners_end_in_s: float = 0.0, patience_s: float = 60.0) -> BooksReport:
+        """Bring everything up to the folders of all trials that the sweep lists, and end.
+
+        Args:
+            runners_end_in_s: How long to wait for trials that are still running to end first.
+            patience_s: How long to wait for MLflow.
+        """
+        if self._report is None:
+            deadline = time.monotonic() + runners_end_in_s
+            self._update(everything=True)
+            while self._listing.running() and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+                self._update(everything=True)
+            trials = self._listing.trials()
+            missed = self._thread.finish(trials, patience_s)
+            if not missed:
+                self._mirror.retire({listed.signature for listed in trials} | self._listing.damaged.keys())
+            self._report = BooksReport(len(trials), missed, dict(self._listing.damaged), self._problem)
+        return self._report
+
+    def _update(self, everything: bool) -> None:
+        """Read the folders that were noted, or all of them, and write what that changes."""
+        folder = self._store.table(self._sweep, "trials").parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with exclusive(folder / LOCK):
+                noted, self._noted = self._noted, set()
+                if everything or self._written is None or self._written != self._stamp():
+                    self._changed |= self._listing.rescan()  # at first, or since another command wrote the tables
+                else:
+                    self._changed |= self._listing.refresh(noted)
+                if self._changed or self._written != self._stamp() or self._written is None:
+                    trials = self._listing.trials()
+                    write_tables(self._store, self._sweep, trials)
+                    self._written = self._stamp()
+                    self._thread.submit(listed for listed in trials if listed.signature in self._changed)
+                    self._changed.clear()
+            self._problem = None
+        except Exception as error:  # a full disk, say: training goes on, and the next call tries again
+            if self._problem is None:
+                _logger.warning("nnray: the tables of %s could not be written: %s", self._sweep, one_line(error))
+            self._problem = one_line(error)
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Return what tells this bookkeeper's table of trials from one that another command wrote."""
+        try:
+            stat = self._store.table(self._sweep, TABLES[-1]).stat()
+        except OSError:
+            return None
+        return (stat.st_ino, stat.st_mtime_ns)
