@@ -9,6 +9,7 @@ everything else (a lambda, a module of the user's) is taken to write into all it
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,22 +25,24 @@ class Effect(NamedTuple):
     """What calling an operation may do.
 
     Args:
-        writes: It may write into its inputs.
-        aliases: Its output may share memory with its inputs.
+        writes: How many of its arguments, counted from the first, it may write into.
+        aliases: How many of its arguments, counted from the first, its output may share memory with.
         kept: Autograd may keep its output for the backward pass, so that overwriting it makes the backward pass fail.
     """
 
-    writes: bool
-    aliases: bool
+    writes: int
+    aliases: int
     kept: bool
 
 
-FRESH = Effect(writes=False, aliases=False, kept=False)
-PURE = Effect(writes=False, aliases=True, kept=True)
-IN_PLACE = Effect(writes=True, aliases=True, kept=True)
+_ALL = sys.maxsize
+FRESH = Effect(writes=0, aliases=0, kept=False)
+PURE = Effect(writes=0, aliases=_ALL, kept=True)
+IN_PLACE = Effect(writes=1, aliases=1, kept=True)
+IN_PLACE_SUM = Effect(writes=1, aliases=1, kept=False)
 # `kept` is False for want of knowledge: copying after every unknown operation would double the memory of training.
 # Where it is wrong, autograd itself raises in the backward pass, as it does for a network written by hand.
-UNKNOWN = Effect(writes=True, aliases=True, kept=False)
+UNKNOWN = Effect(writes=_ALL, aliases=_ALL, kept=False)
 
 _TORCH_FUNCTIONS = frozenset(
     [
@@ -72,6 +75,7 @@ _FRESH_NAMES = frozenset(
         *("linear", "conv1d", "conv2d", "conv3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "layer_norm", "group_norm"),
     ]
 )
+_SUM_NAMES = frozenset(["iadd", "isub", "__iadd__", "__isub__", "add_", "sub_"])
 _FRESH_MODULES = (
     nn.modules.conv._ConvNd,
     nn.Linear,
@@ -115,7 +119,7 @@ def effect_of(operation: Callable[..., Any], facts: list[Fact]) -> Effect:
     if getattr(operation, "__module__", None) not in _TORCH_FUNCTIONS and not _is_tensor_method(operation):
         return UNKNOWN
     if name in _WRITING_NAMES or (name.endswith("_") and not name.endswith("__")):
-        return IN_PLACE
+        return IN_PLACE_SUM if name in _SUM_NAMES else IN_PLACE
     return FRESH if name in _FRESH_NAMES else PURE
 
 
@@ -129,8 +133,8 @@ def _effect_of_module(module: nn.Module, facts: list[Fact]) -> Effect:
         facts.extend((module._modules, key, child) for key, child in module._modules.items())
         effects = [effect_of(child, facts) for child in module.children()]
         return Effect(
-            writes=any(effect.writes for effect in effects),
-            aliases=all(effect.aliases for effect in effects),
+            writes=max((effect.writes for effect in effects), default=0),
+            aliases=min((effect.aliases for effect in effects), default=_ALL),
             kept=not effects or any(effect.kept for effect in effects),
         )
     if module._modules:

@@ -164,7 +164,7 @@ def _copied_arguments(
             member in observed
             or (grad and member in kept)
             or any(
-                reader > index or (grad and reader < index and nodes[reader].name not in group)
+                reader > index or (grad and reader < index and (member == name or nodes[reader].name not in group))
                 for reader in readers.get(member, ())
             )
             for member in group
@@ -173,16 +173,18 @@ def _copied_arguments(
     copied: list[list[int]] = []
     for index, (node, effect) in enumerate(zip(nodes, effects, strict=True)):
         positions = []
-        written: list[set[str]] = []
+        seen: list[set[str]] = []
+        own = {node.name}
         for position, source in enumerate(node.inputs):
             group = shared.setdefault(source, {source})
-            if effect.writes and (is_visible(source, index) or any(group is other for other in written)):
+            # Two arguments that share memory: the first call to write would change both.
+            twice = effect.writes > 0 and any(group is other for other in seen)
+            if twice or (position < effect.writes and is_visible(source, index)):
                 positions.append(position)
-            else:
-                written.append(group)
-        own = {node.name}
-        if effect.aliases:
-            own = own.union(*written)
+                continue
+            seen.append(group)
+            if position < effect.aliases:
+                own |= group
         for member in own:
             shared[member] = own
         copied.append(positions)

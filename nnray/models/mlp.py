@@ -12,7 +12,7 @@ from nnray.models.arguments import check_at_least
 
 @final
 class MLP(GraphModule):
-    """A multilayer perceptron on flattened images: `depth` hidden layers of `width` units with ReLU, then a linear layer.
+    """A multilayer perceptron on flattened images: `depth` hidden layers of `width` ReLU units, then a linear layer.
 
     Layers: `flatten`, `hidden{1,..,depth}.{linear,relu}`, `linear`.
 

@@ -11,7 +11,6 @@ from nnray.graph import GraphModule
 from nnray.layers import GridMaxPool
 from nnray.models.arguments import check_at_least
 
-
 _GRID = 4  # cells in each direction that the last convolution's values are pooled to
 
 
