@@ -36,10 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command is None or command not in COMMANDS or words[0] != command:
         return _top_level(words, command)
     module = importlib.import_module(f"nnray.cli.{command}")
-    parser = OneLineParser(prog=f"nnray {command}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(prog=f"nnray {command}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     module.add_arguments(parser)
     try:
-        return module.run(parser.parse_args(words[1:]))
+        arguments, rest = parser.parse_known_args(words[1:])
+        if rest and not getattr(arguments, "takes_keys", False):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.keys = rest
+        return module.run(arguments)
     except NnrayError as error:
         print(f"nnray: error: {error}", file=sys.stderr)
         return EXIT_MISTAKE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from typing import Any, Literal
 
 from nnray.errors import NnrayError, SpaceError, StoreError
 from nnray.space.sweep import Sweep
-from nnray.store.claim import is_claimed
+from nnray.store.claim import Claim, is_claimed
 from nnray.store.files import write_text
 from nnray.store.membership import Membership, members
 from nnray.store.record import Record
+from nnray.store.weights import kept_epochs
 from nnray.trial.configuration import Configuration, resolve
 from nnray.trial.merging import merge
 from nnray.trial.name import trial_names
@@ -57,6 +59,7 @@ class Plan:
         trials: All trials, in the order of the sweep.
         departed: Folders of trials that the sweep listed and that are no longer in its space.
         retry_failed: Whether trials that failed before are trained again.
+        retrain: Signatures of trials whose results are thrown away and that are trained anew.
     """
 
     sweep: Sweep
@@ -64,12 +67,13 @@ class Plan:
     trials: tuple[PlannedTrial, ...]
     departed: tuple[TrialPaths, ...]
     retry_failed: bool = False
+    retrain: frozenset[str] = frozenset()
 
     @property
     def todo(self) -> tuple[PlannedTrial, ...]:
         """The trials to train or wait for, those already started first."""
         states = ("resume", "running", "run", *(("failed",) if self.retry_failed else ()))
-        wanted = [trial for trial in self.trials if trial.state in states]
+        wanted = [trial for trial in self.trials if trial.state in states or trial.signature in self.retrain]
         return tuple(sorted(wanted, key=lambda trial: trial.state != "resume"))
 
     def counts(self) -> Counter[State]:
@@ -85,6 +89,8 @@ class Plan:
         try:
             for trial in self.trials:
                 enlist(trial.paths, trial.configuration, trial.membership, self.sweep.name)
+                if trial.signature in self.retrain:
+                    forget(trial.paths)
             for paths in self.departed:
                 paths.membership(self.sweep.name).unlink(missing_ok=True)
         except OSError as error:
@@ -97,6 +103,16 @@ def enlist(paths: TrialPaths, configuration: Configuration, membership: Membersh
         paths.folder.mkdir(parents=True, exist_ok=True)
         write_text(paths.config, configuration.yaml())
     membership.write(paths, sweep)
+
+
+def forget(paths: TrialPaths) -> None:
+    """Throw a trial's results away, so that it will be trained anew; one that is being trained is left alone."""
+    claim = Claim.acquire(paths.claim)
+    if claim is None:
+        return
+    with claim:
+        for path in (paths.record, paths.metrics, paths.resume, paths.log, *kept_epochs(paths).values()):
+            path.unlink(missing_ok=True)
 
 
 def make_plan(
@@ -126,9 +142,9 @@ def make_plan(
         raise SpaceError(f"the sweep {sweep.name} has no trials")
     names = trial_names([configuration.flat() for configuration in configurations])
     _refuse_duplicates(sweep, configurations)
-    _check_place(store)
+    check_place(store)
     trials = tuple(
-        _planned(store, configuration, Membership(name, position, sweep.metric, sweep.mode))
+        planned(store, configuration, Membership(name, position, sweep.metric, sweep.mode))
         for position, (configuration, name) in enumerate(zip(configurations, names, strict=True))
     )
     signatures = {trial.signature for trial in trials}
@@ -156,7 +172,8 @@ def _refuse_duplicates(sweep: Sweep, configurations: list[Configuration]) -> Non
             )
 
 
-def _planned(store: StorePaths, configuration: Configuration, membership: Membership) -> PlannedTrial:
+def planned(store: StorePaths, configuration: Configuration, membership: Membership) -> PlannedTrial:
+    """Return a trial with what the store knows of it; raise StoreError if that is damaged or another's."""
     paths = store.trial(configuration.signature)
     record = Record.read(paths.record)
     if record is not None and record.signature != configuration.full_signature:
@@ -179,10 +196,8 @@ def _state(paths: TrialPaths, record: Record | None) -> State:
     return "resume" if paths.resume.exists() else "run"
 
 
-def _check_place(store: StorePaths) -> None:
+def check_place(store: StorePaths) -> None:
     """Refuse a place that cannot become a store, without writing anything there."""
-    import os
-
     place = next(parent for parent in (store.trials, *store.trials.parents) if parent.exists())
     if not place.is_dir():
         raise StoreError(f"{store.root} cannot be a store: {place} is a file")

@@ -46,6 +46,10 @@ class TrialQueue:
         """How many trials another command is training."""
         return len(self._elsewhere)
 
+    def running(self, signature: str) -> PlannedTrial | None:
+        """Return the trial of that signature if it was handed out and has no result yet."""
+        return self._here.get(signature)
+
     def take(self) -> PlannedTrial | None:
         """Return a trial to train now, or None if there is none at the moment."""
         self._look_elsewhere()

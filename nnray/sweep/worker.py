@@ -7,25 +7,29 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnray.store.metrics_log import Row, metrics_of
 from nnray.trial.paths import TrialPaths
+
+if TYPE_CHECKING:
+    from nnray.training.runner import Run
 
 _REPORT_EVERY_S = 0.5
 _warm = False
 
 
-def train(config: dict[str, Any]) -> None:
+def train(config: dict[str, Any], run: Run, path: list[str]) -> None:
     """Train one trial; a Ray Tune function trainable.
 
     Args:
-        config: ``folder`` of the trial, its resolved ``configuration`` as YAML, ``run`` (a
-            :class:`nnray.training.runner.Run`) and the driver's ``path`` of modules.
+        config: ``folder`` of the trial and its resolved ``configuration`` as YAML.
+        run: How the command wants it run.
+        path: Where the driver finds modules.
     """
     from ray import tune
 
-    _warm_up(config["path"])
+    _warm_up(path)
     from nnray.training.runner import run_trial
     from nnray.trial import resolve
     from nnray.trial.yaml_loader import load_yaml
@@ -40,7 +44,7 @@ def train(config: dict[str, Any]) -> None:
             reported = time.monotonic()
 
     configuration = resolve(load_yaml(config["configuration"]))
-    outcome = run_trial(TrialPaths(Path(config["folder"])), configuration, config["run"], report_epoch)
+    outcome = run_trial(TrialPaths(Path(config["folder"])), configuration, run, report_epoch)
     tune.report({"outcome": outcome, "done": True})
 
 

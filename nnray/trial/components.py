@@ -217,3 +217,11 @@ def _parsed(cls: type, linked: frozenset[str], text: str) -> jsonargparse.Namesp
 def links(cls: type, names: Iterable[str]) -> frozenset[str]:
     """Return those of ``names`` that ``cls`` takes as arguments."""
     return frozenset(names) & parameters_of(cls)
+
+
+def arguments_help(kind: str, cls: type) -> str:
+    """Return a listing of the arguments of ``cls`` as options under the key ``kind``."""
+    parser = jsonargparse.ArgumentParser(prog="nnray train", usage=jsonargparse.SUPPRESS, add_help=False)
+    hidden = {"model": MODEL_LINKS, "data": DATA_LINKS, "task": TASK_LINKS, "optimizer": ("params",), "lr_scheduler": ("optimizer",)}
+    parser.add_class_arguments(cls, kind, skip=set(hidden[kind]), fail_untyped=False)
+    return parser.format_help()

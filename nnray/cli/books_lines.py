@@ -1,0 +1,22 @@
+"""What a person should know of a sweep's books when a command ends; nothing, if all is well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnray.store.bookkeeper import BooksReport
+
+
+def books_lines(report: BooksReport) -> list[str]:
+    """Return a line per trouble with tables or MLflow."""
+    lines = []
+    if report.problem is not None:
+        lines.append(f"the tables could not be written: {report.problem}; nnray rebuild makes them anew")
+    if report.damaged:
+        signature, reason = next(iter(report.damaged.items()))
+        lines.append(f"{len(report.damaged)} trial folders are damaged and in no table, {signature} for one: {reason}")
+    if report.missed:
+        reason = next(iter(report.missed.values()))
+        lines.append(f"MLflow misses {len(report.missed)} trials ({reason}); the next command or nnray rebuild makes up for it")
+    return lines

@@ -1,0 +1,142 @@
+"""Train every trial of a search space that is not trained yet.
+
+Running it again trains only what is missing. Ctrl-C stops it; nothing but the running epochs is lost.
+The exit status is 0 only if all trials are complete, 1 if some failed, 2 for a mistake in the input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from nnray.cli.books_lines import books_lines
+from nnray.cli.store_option import add_store_option, store_paths
+from nnray.errors import SpaceError
+from nnray.space import Resources, load_sweep
+from nnray.trial.merging import parse_assignments
+
+if TYPE_CHECKING:
+    from nnray.sweep.launch import Executor, Outcome
+    from nnray.sweep.plan import Plan
+    from nnray.training.provenance import Code
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("space", metavar="SPACE", help="a Python file with a nnray.Sweep in it, or a YAML or JSON file with its fields")
+    add_store_option(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print what there is to do, and do nothing")
+    parser.add_argument("--retry-failed", action="store_true", help="train trials again that failed before")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="set a key for all trials, over the base")
+    parser.add_argument("--max-concurrent", metavar="N", type=_positive, help="run at most N trials at a time")
+    parser.add_argument("--resources", metavar="KEY=N", action="append", default=[], help="what a trial occupies: cpu=1, gpu=0.25")
+    parser.add_argument("--address", help="the Ray cluster to join (else $RAY_ADDRESS, else Ray is started here)")
+    parser.add_argument("--mlflow-uri", metavar="URI", help="an MLflow server (else the store's own mlflow.db)")
+    parser.add_argument(
+        "--code-changed",
+        choices=("keep", "retrain", "fail"),
+        default="keep",
+        help="what to do with finished trials that other code or other data made (keep)",
+    )
+    parser.add_argument("--in-process", action="store_true", help="train one trial after another in this process, without Ray")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_MISTAKE, EXIT_OK
+    from nnray.store.record import now
+    from nnray.sweep.changes import changes_since
+    from nnray.sweep.display import Display
+    from nnray.sweep.launch import carry_out
+    from nnray.sweep.plan import make_plan
+    from nnray.training.provenance import code_of
+    from nnray.training.runner import Run
+
+    started = now()
+    begun = time.monotonic()
+    console = Console(highlight=False)
+    space = Path(arguments.space)
+    sweep = load_sweep(space)
+    if arguments.resources:
+        sweep = dataclasses.replace(sweep, resources={**(sweep.resources or {}), **parse_assignments(arguments.resources)})
+    store = store_paths(arguments.store)
+    plan = make_plan(sweep, store, space.absolute().parent, parse_assignments(arguments.set), arguments.retry_failed)
+    code = code_of(space.absolute().parent)
+    changes = changes_since(plan, code)
+    if arguments.code_changed == "retrain":
+        plan = dataclasses.replace(plan, retrain=changes.signatures)
+    for line in (*_plan_lines(plan), *changes.lines(code)):
+        console.print(line, markup=False, soft_wrap=True)
+    if changes.signatures and arguments.code_changed == "fail":
+        raise SpaceError(f"{len(changes.signatures)} finished trials were made by other code or data (--code-changed fail)")
+    if arguments.dry_run:
+        return EXIT_OK
+
+    outcome = carry_out(plan, Run(code, started), _executor(arguments, sweep.resources), Display(plan, console), arguments.mlflow_uri)
+    for line in _result_lines(plan, outcome, time.monotonic() - begun, arguments):
+        console.print(line, markup=False, soft_wrap=True)
+    if outcome.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_OK if _complete(plan, outcome) == len(plan.trials) else EXIT_FAILED_TRIALS
+
+
+def _executor(arguments: argparse.Namespace, resources: object) -> Executor:
+    if arguments.in_process:
+        from nnray.sweep.in_process import run_in_process
+
+        return run_in_process
+    from nnray.sweep.on_ray import RayOptions, run_on_ray
+
+    options = RayOptions(arguments.address, arguments.max_concurrent, Resources.of(resources))  # type: ignore[arg-type]
+    return partial(run_on_ray, options=options)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number
+
+
+def _plan_lines(plan: Plan) -> list[str]:
+    counts = plan.counts()
+    parts = [f"{counts['complete']} complete", f"{counts['resume']} to resume", f"{counts['run']} to run"]
+    if counts["stopped"]:
+        parts.insert(1, f"{counts['stopped']} stopped early")
+    if counts["running"]:
+        parts.append(f"{counts['running']} running in another command")
+    if counts["failed"]:
+        parts.append(f"{counts['failed']} failed before ({'to be retried' if plan.retry_failed else '--retry-failed tries them again'})")
+    if plan.retrain:
+        parts.append(f"{len(plan.retrain)} to train anew")
+    lines = [f"{plan.sweep.name}: {len(plan.trials)} trials: {', '.join(parts)}", f"store: {plan.store.root}"]
+    if plan.departed:
+        lines.append(f"{len(plan.departed)} trials are no longer in the space: they leave the tables, their folders stay")
+    return lines
+
+
+def _complete(plan: Plan, outcome: Outcome) -> int:
+    done = {trial.signature for trial in plan.trials if trial.state in ("complete", "stopped")} - plan.retrain
+    return len(done | {signature for signature, result in outcome.results.items() if result != "failed"})
+
+
+def _result_lines(plan: Plan, outcome: Outcome, seconds: float, arguments: argparse.Namespace) -> list[str]:
+    name, total = plan.sweep.name, len(plan.trials)
+    complete = _complete(plan, outcome)
+    lines = [f"{name}: {complete} of {total} trials complete, {len(outcome.results)} of them dealt with now, in {seconds:.0f} s"]
+    failed = [trial for trial in plan.trials if outcome.results.get(trial.signature) == "failed"]
+    lines += [f"failed: {trial.membership.name} ({trial.signature}); see {trial.paths.log}" for trial in failed[:5]]
+    if len(failed) > 5:
+        lines.append(f"... and {len(failed) - 5} more failed")
+    if outcome.interrupted:
+        lines.append(f"interrupted: nnray sweep {arguments.space} goes on where this stopped")
+    lines.append(f"tables: {os.path.relpath(plan.store.tables / name)}; best rows: nnray results {name}")
+    lines += books_lines(outcome.books)
+    return lines

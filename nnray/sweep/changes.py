@@ -1,0 +1,76 @@
+"""What has changed since the trials that a command would reuse were trained: the code, and the data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from nnray.sweep.plan import Plan, PlannedTrial
+from nnray.training.provenance import Code
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Trials of a plan that are done, and were done with something else than there is now.
+
+    Attributes:
+        code: Those trained by other code.
+        data: Those trained on other data under the same name.
+    """
+
+    code: tuple[PlannedTrial, ...]
+    data: tuple[PlannedTrial, ...]
+
+    @property
+    def signatures(self) -> frozenset[str]:
+        """All of them."""
+        return frozenset(trial.signature for trial in (*self.code, *self.data))
+
+    def lines(self, now: Code) -> list[str]:
+        """Return what a person should know, a line each; none if nothing has changed."""
+        lines = []
+        if self.code:
+            commits = sorted({_commit(Code(trial.record.git_commit, trial.record.git_diff)) for trial in self.code if trial.record})
+            lines.append(f"{len(self.code)} finished trials were trained by other code ({', '.join(commits[:3])}; now {_commit(now)})")
+        if self.data:
+            lines.append(f"{len(self.data)} finished trials were trained on other data: its content has changed since")
+        return lines
+
+
+def changes_since(plan: Plan, code: Code) -> Changes:
+    """Return which finished trials of ``plan`` other code or other data made; loads the data sets that they name."""
+    done = [trial for trial in plan.trials if trial.state in ("complete", "stopped") and trial.record is not None]
+    return Changes(
+        code=tuple(trial for trial in done if _other_code(trial, code)),
+        data=tuple(_trained_on_other_data(done)),
+    )
+
+
+def _other_code(trial: PlannedTrial, code: Code) -> bool:
+    assert trial.record is not None
+    then = Code(trial.record.git_commit, trial.record.git_diff)
+    return None not in (then.commit, code.commit) and then != code
+
+
+def _trained_on_other_data(done: list[PlannedTrial]) -> list[PlannedTrial]:
+    by_data: dict[str, list[PlannedTrial]] = {}
+    for trial in done:
+        if trial.record is not None and trial.record.data_fingerprint:
+            by_data.setdefault(json.dumps(trial.configuration.values["data"], sort_keys=True), []).append(trial)
+    other = []
+    for trials in by_data.values():
+        fingerprint = _fingerprint(trials[0])
+        other += [trial for trial in trials if trial.record and fingerprint not in (None, trial.record.data_fingerprint)]
+    return other
+
+
+def _fingerprint(trial: PlannedTrial) -> str | None:
+    """Return today's fingerprint of the trial's data, or None where the data is not at hand (on a laptop, say)."""
+    try:
+        return trial.configuration.build_data().fingerprint()
+    except Exception:  # whatever a data module raises, a question about the past must not stop the command
+        return None
+
+
+def _commit(code: Code) -> str:
+    return f"{(code.commit or 'unknown')[:8]}{' with changes' if code.diff else ''}"

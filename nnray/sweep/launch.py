@@ -1,0 +1,75 @@
+"""Carry out a plan: trials are trained, books are kept, and someone is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from nnray.store.bookkeeper import BooksReport
+from nnray.store.bookkeeper_process import BookkeeperProcess
+from nnray.sweep.observer import Observer, Observers
+from nnray.sweep.plan import Plan, PlannedTrial
+from nnray.sweep.queue import Result, TrialQueue
+from nnray.training.runner import Run
+
+Executor = Callable[[TrialQueue, Run, Observer], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a sweep went.
+
+    Attributes:
+        results: What became of the trials that were to be trained, by short signature.
+        books: What the bookkeeper says of tables and MLflow.
+        interrupted: Whether it was stopped by Ctrl-C.
+    """
+
+    results: dict[str, Result]
+    books: BooksReport
+    interrupted: bool
+
+
+class _BookObserver:
+    """Tells the bookkeeper which trial folders have changed."""
+
+    def __init__(self, books: BookkeeperProcess) -> None:
+        self._books = books
+
+    def started(self, trial: PlannedTrial) -> None:
+        self._books.note(trial.signature)
+
+    def epoch_ended(self, trial: PlannedTrial, epoch: int, metrics: dict[str, float]) -> None:
+        self._books.note(trial.signature)
+
+    def ended(self, trial: PlannedTrial, result: Result) -> None:
+        self._books.note(trial.signature)
+
+    def waiting(self, elsewhere: int) -> None:
+        """Trials of another command change nothing that this one writes."""
+
+
+def carry_out(plan: Plan, run: Run, execute: Executor, display: AbstractContextManager[Observer], mlflow_uri: str | None) -> Outcome:
+    """Write the plan's folders, train what there is to train, and keep the books.
+
+    Args:
+        plan: What to do.
+        run: How trials are run.
+        execute: Trains the trials of a queue and tells an observer.
+        display: Shows a person how it goes, while there is anything to train.
+        mlflow_uri: The MLflow server, or None for the store's own database.
+    """
+    plan.apply()
+    queue = TrialQueue(plan.todo, run.started)
+    books = BookkeeperProcess(plan.store, plan.sweep.name, mlflow_uri)
+    interrupted = False
+    try:
+        if not queue.exhausted:
+            with display as shown:
+                execute(queue, run, Observers([_BookObserver(books), shown]))
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        report = books.close()
+    return Outcome(dict(queue.results), report, interrupted)
