@@ -110,9 +110,10 @@ def effect_of(operation: Callable[..., Any], facts: list[Fact]) -> Effect:
     if isinstance(operation, nn.Module):
         return _effect_of_module(operation, facts)
     if isinstance(operation, functools.partial):
-        if operation.args or operation.keywords.get("inplace") or operation.keywords.get("out") is not None:
+        if operation.args or operation.keywords.get("out") is not None:
             return UNKNOWN
-        return effect_of(operation.func, facts)
+        effect = effect_of(operation.func, facts)
+        return IN_PLACE if effect.writes == 0 and operation.keywords.get("inplace") else effect
     if getattr(operation, "_nnray_pure", None) is True or getattr(kind, "_nnray_pure", None) is _body(kind):
         return PURE
     name = getattr(operation, "__name__", "")

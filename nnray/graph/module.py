@@ -149,7 +149,9 @@ class GraphModule(nn.Module):
         names = self.names
         if isinstance(given, int):
             if given > len(self._inputs):
-                raise GraphError(f"the model takes {len(self._inputs)} inputs {self._inputs}, but {given} were given")
+                expected = "1 input" if len(self._inputs) == 1 else f"{len(self._inputs)} inputs"
+                listed = ", ".join(map(repr, self._inputs))
+                raise GraphError(f"the model takes {expected} ({listed}), but {given} were given")
             given = self._inputs[:given]
         for name in given:
             check_name(name, names, self._inputs)
