@@ -16,7 +16,7 @@ from nnray.store.stored_trial import StoredTrial
 if TYPE_CHECKING:
     from nnray.store.bookkeeper import Bookkeeper, BooksReport
     from nnray.store.bookkeeper_process import BookkeeperProcess
-    from nnray.store.store import Store, open
+    from nnray.store.store import Store, open  # noqa: A004 - called as nnray.open
 
 __all__ = [
     "Bookkeeper",

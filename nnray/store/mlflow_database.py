@@ -23,15 +23,21 @@ from nnray.store.files import replacing
 from nnray.store.mlflow_run import DIGEST_TAG, SWEEP_TAG, TRIAL_TAG, MetricValue, RunContent
 from nnray.trial.paths import StorePaths
 
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 """Settings under which MLflow neither calls home nor prints."""
 
 _BUSY_TIMEOUT_S = 30.0
 _MAX_FLOAT = sys.float_info.max
 
-_CREATE = (
-    "import sys\nfrom mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore\nSqlAlchemyStore(*sys.argv[1:])"
-)
+_CREATE = """
+import sys
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+SqlAlchemyStore(*sys.argv[1:])
+"""
 
 _COLUMNS = {
     "experiments": {
@@ -59,7 +65,7 @@ class UnknownSchemaError(StoreError):
 
 
 class MlflowDatabase:
-    """The runs in a store's own MLflow database; the caller sees to it that only one process writes at a time."""
+    """The runs in a store's own MLflow database; the caller sees to it that one process writes at a time."""
 
     def __init__(self, store: StorePaths) -> None:
         self._path = store.mlflow_database
@@ -69,7 +75,7 @@ class MlflowDatabase:
         self._check_schema()
 
     def write(self, sweep: str, runs: Sequence[RunContent], done: Callable[[str], None]) -> dict[str, str]:
-        """Bring the runs of ``sweep`` to what ``runs`` say, all or none; calls ``done`` with each trial, refuses none."""
+        """Bring the runs of ``sweep`` to what ``runs`` say, all or none; call ``done`` with each trial; refuse none."""
         with self._transaction() as database:
             experiment, location = self._experiment(database, sweep)
             known = self._known(database, experiment)

@@ -6,13 +6,14 @@ A metric's step in MLflow is the epoch, so that runs with different batch sizes 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import posixpath
 import re
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,8 +106,9 @@ class RunContent:
         )
 
     def digest(self) -> str:
-        """Return a hash of everything here."""
-        return hashlib.sha256(json.dumps(astuple(self), default=str).encode()).hexdigest()[:32]
+        """Return a hash of everything here but the file, which says the same as the parameters."""
+        content = (self.name, self.status, self.start_time, self.end_time, self.params, self.metrics, self.tags)
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
     def run_id(self) -> str:
         """Return the same run ID for the same sweep and trial, so that not even a crash can make two runs of one."""
@@ -144,6 +146,7 @@ def _with_valid_names(values: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+@functools.lru_cache(maxsize=4096)
 def _valid_name(key: str) -> str:
     name = _FORBIDDEN.sub("_", key)
     if posixpath.normpath(name) != name or name.startswith(("..", "/", ".")):

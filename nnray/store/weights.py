@@ -1,4 +1,4 @@
-"""Checkpoints: weights and buffers alone as safetensors, which no reader has to unpickle and any can read layer by layer."""
+"""Checkpoints: weights and buffers alone as safetensors, which nobody has to unpickle, readable layer by layer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import torch
 
 Tensors = dict[str, "torch.Tensor"]
+
+TASK_PREFIX = "task:"
+"""What the names of tensors begin with that belong to the task around the model, and not to the model."""
 
 
 def save_weights(path: Path, state: Tensors) -> None:
