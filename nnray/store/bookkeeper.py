@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from nnray.store.claim import exclusive
+from nnray.store.files import remove_leftovers
 from nnray.store.listing import SweepListing
 from nnray.store.mirror_thread import MirrorThread
 from nnray.store.mlflow_mirror import MlflowMirror, one_line
@@ -156,3 +158,37 @@ class Bookkeeper:
         except OSError:
             return None
         return (stat.st_ino, stat.st_mtime_ns)
+
+
+def rebuild(
+    store: StorePaths,
+    sweep: str,
+    mirror: MlflowMirror,
+    on_read: Callable[[], None] = lambda: None,
+    on_mirrored: Callable[[], None] = lambda: None,
+) -> BooksReport:
+    """Write the tables of ``sweep`` and bring ``mirror`` up to them, from the folders alone and however long it takes.
+
+    Args:
+        store: The store.
+        sweep: The sweep's name.
+        mirror: Its MLflow runs.
+        on_read: Called for each trial whose folder was read.
+        on_mirrored: Called for each trial that MLflow then has.
+    """
+    listing = SweepListing(store, sweep)
+    folder = store.table(sweep, TABLES[-1]).parent
+    problem = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(folder / LOCK):
+            remove_leftovers(folder)
+            listing.rescan(on_read)
+            trials = listing.trials()
+            write_tables(store, sweep, trials)
+    except OSError as error:
+        problem, trials = one_line(error), listing.trials()
+    missed = mirror.sync(trials, lambda _: on_mirrored())
+    if not missed:
+        mirror.retire({listed.signature for listed in trials} | listing.damaged.keys())
+    return BooksReport(len(trials), missed, dict(listing.damaged), problem)

@@ -9,7 +9,7 @@ from nnray.errors import StoreError, did_you_mean
 from nnray.store.loading import load_model
 from nnray.store.location import existing_store
 from nnray.store.stored_trial import StoredTrial
-from nnray.store.tables import TABLES
+from nnray.store.tables import METRIC_KEY, MODE_KEY, TABLES
 from nnray.trial.paths import StorePaths
 from nnray.trial.signature import SHORT_SIGNATURE
 
@@ -63,6 +63,15 @@ class Store:
         frame["path"] = [str(self._paths.trial(trial).checkpoint(epoch)) for trial, epoch in places]
         return frame.astype({"path": "str"})
 
+    def metric(self, sweep: str) -> tuple[str | None, str | None]:
+        """Return the metric that a sweep looks at and its mode (``max`` or ``min``); None and None if it names none."""
+        import pyarrow.parquet as pq
+
+        self._check(sweep)
+        metadata = pq.read_schema(self._paths.table(sweep, "trials")).metadata or {}
+        metric, mode = metadata.get(METRIC_KEY.encode()), metadata.get(MODE_KEY.encode())
+        return metric and metric.decode(), mode and mode.decode()
+
     def trial(self, signature: str) -> StoredTrial:
         """Return a trial's record, configuration, metrics and checkpoints as its folder tells them.
 
@@ -95,12 +104,15 @@ class Store:
     def _frame(self, sweep: str, kind: str) -> pd.DataFrame:
         import pandas as pd
 
+        self._check(sweep)
         path = self._paths.table(sweep, kind)
-        if sweep not in (sweeps := self.sweeps()):
-            hint = did_you_mean(sweep, sweeps) or "; nnray rebuild makes tables from the trial folders"
-            raise StoreError(f"there is no sweep {sweep!r} in {self.path}{hint}")
         try:
-            return pd.read_parquet(path)
+            return pd.read_parquet(path, partitioning=None)  # a folder above named "lr=1" is no column
         except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
             reason = " ".join(str(error).split())
             raise StoreError(f"{path} cannot be read (nnray rebuild makes it anew): {reason}") from error
+
+    def _check(self, sweep: str) -> None:
+        if sweep not in (sweeps := self.sweeps()):
+            hint = did_you_mean(sweep, sweeps) or "; nnray rebuild makes tables from the trial folders"
+            raise StoreError(f"there is no sweep {sweep!r} in {self.path}{hint}")

@@ -23,8 +23,16 @@ from nnray.trial.paths import StorePaths
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 CONFIG, BEST = "config/", "best/"
 """What the names of configuration keys and of best values begin with in the table of trials."""
+FIXED = (
+    *("trial", "name", "sweep", "status", "error", "attempts"),
+    *("started", "ended", "duration_s", "host", "git_commit"),
+)
+"""The columns that every table of trials begins with."""
 TABLES = ("metrics", "checkpoints", "trials")
 """The tables in the order in which they are written: a trial's row comes after the rows that it sums up."""
+
+METRIC_KEY, MODE_KEY = "nnray.metric", "nnray.mode"
+"""Where a table's metadata tells the metric that the sweep looks at."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -174,7 +182,7 @@ def _provenance(sweep: str, trials: Sequence[ListedTrial]) -> dict[str, str]:
     metadata = {"nnray.version": nnray_version(), "nnray.sweep": sweep}
     if memberships:
         metric = str(memberships[0].metric)
-        metadata |= {"nnray.metric": metric, "nnray.mode": memberships[0].mode or default_mode(metric)}
+        metadata |= {METRIC_KEY: metric, MODE_KEY: memberships[0].mode or default_mode(metric)}
     return metadata
 
 

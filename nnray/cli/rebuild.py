@@ -1,0 +1,81 @@
+"""Make tables and MLflow runs anew from the trial folders alone, for the sweeps that are named, or for all.
+
+Trials whose folders are damaged are named and left out; the exit status is 1 then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from nnray.cli.store_option import add_store_option, existing_store
+from nnray.errors import StoreError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from nnray.trial.paths import StorePaths
+
+EXIT_OK, EXIT_INCOMPLETE = 0, 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``nnray rebuild``."""
+    parser.add_argument("sweeps", metavar="SWEEP", nargs="*", help="the sweeps' names (default: all)")
+    parser.add_argument("--mlflow-uri", metavar="URI", help="an MLflow server, instead of the store's own database")
+    add_store_option(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Rebuild; return the exit status."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from nnray.store.membership import sweeps_of, trial_folders
+
+    store = existing_store(arguments.store)
+    listed = sorted({sweep for folder in trial_folders(store) for sweep in sweeps_of(folder)})
+    for sweep in arguments.sweeps:
+        if sweep not in listed:
+            raise StoreError(f"no trial in {store.root} is listed in a sweep {sweep!r}{did_you_mean(sweep, listed)}")
+    if not arguments.sweeps:
+        _remove_unlisted(store, set(listed))
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        whole = [_rebuild(store, sweep, arguments.mlflow_uri, progress) for sweep in arguments.sweeps or listed]
+    return EXIT_OK if all(whole) else EXIT_INCOMPLETE
+
+
+def _remove_unlisted(store: StorePaths, listed: set[str]) -> None:
+    from nnray.store.tables import TABLES
+
+    for table in sorted(store.tables.glob(f"*/{TABLES[-1]}.parquet")):
+        if table.parent.name not in listed:
+            shutil.rmtree(table.parent)
+            print(f"{table.parent.name}: no trial is listed in it any more; removed its tables")
+
+
+def _rebuild(store: StorePaths, sweep: str, mlflow_uri: str | None, progress: Progress) -> bool:
+    """Rebuild one sweep and tell what came out; return whether everything is in its place."""
+    from nnray.store.bookkeeper import rebuild
+    from nnray.store.mlflow_mirror import MlflowMirror
+
+    folders = progress.add_task(f"{sweep}: trials", total=None)
+    runs = progress.add_task(f"{sweep}: MLflow", total=None)
+    report = rebuild(
+        store,
+        sweep,
+        MlflowMirror(store, sweep, mlflow_uri),
+        on_read=lambda: progress.advance(folders),
+        on_mirrored=lambda: progress.advance(runs),
+    )
+    print(f"{sweep}: {report.trials} trials in tables, {report.mirrored} in MLflow")
+    for signature, reason in report.damaged.items():
+        print(f"nnray: trial {signature} is left out: {reason}", file=sys.stderr)
+    if report.missed:
+        reason = next(iter(report.missed.values()))
+        print(f"nnray: MLflow misses {len(report.missed)} trials of {sweep}: {reason}", file=sys.stderr)
+    if report.problem:
+        print(f"nnray: the tables of {sweep} could not be written: {report.problem}", file=sys.stderr)
+    return not (report.damaged or report.missed or report.problem)
