@@ -132,9 +132,9 @@ class GraphModule(nn.Module):
             self._plans, self._plans_of = {}, self._modules
         plan = self._plans.get(request)
         if plan is None or not plan.is_valid():
+            if plan is not None or len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()  # where one plan has become invalid, the others have too
             plan = self._plan(*request)
-            if len(self._plans) >= _MOST_PLANS:
-                self._plans.clear()
             self._plans[request] = plan
         computed = plan.run(initial)
         if outputs is None:

@@ -25,9 +25,15 @@ CASES = {
     "internal attribute": ({"_modules": nn.ReLU()}, "'_modules' must have another name"),
     "input reused": ({"input": nn.ReLU()}, "the layer 'input' must have another name: 'input' is an input"),
     "input reused, nested": ({"stage": {"input": nn.ReLU()}}, r"the layer 'stage\.input' must have another name"),
-    "unknown input": ({"conv1": nn.ReLU(), "add": (torch.add, ["conv1", "con1"])}, "'add'.*'con1'.*did you mean 'conv1'"),
+    "unknown input": (
+        {"conv1": nn.ReLU(), "add": (torch.add, ["conv1", "con1"])},
+        "'add'.*'con1'.*did you mean 'conv1'",
+    ),
     "itself as input": ({"a": nn.ReLU(), "b": (torch.add, ["a", "b"])}, "the layer 'b' has itself as an input"),
-    "later layer as input": ({"a": (nn.ReLU(), "b"), "b": nn.ReLU()}, "the layer 'a' has the input 'b', which must come"),
+    "later layer as input": (
+        {"a": (nn.ReLU(), "b"), "b": nn.ReLU()},
+        "the layer 'a' has the input 'b', which must come",
+    ),
     "nested dict as input": (
         {"stage": {"conv": nn.ReLU()}, "b": (nn.ReLU(), "stage")},
         r"'stage', which is a nested dict: name a layer in it, such as 'stage\.conv'",
@@ -71,7 +77,11 @@ def test_names_mean_the_innermost_layer_declared_before():
                 "outer": (nn.Identity(), "relu"),  # `stage.relu` is not there yet
                 "relu": nn.ReLU(),
                 "inner": (nn.Identity(), "relu"),
-                "deep": {"a": (nn.Identity(), "relu"), "b": (nn.Identity(), "stage.relu"), "c": (nn.Identity(), "input")},
+                "deep": {
+                    "a": (nn.Identity(), "relu"),
+                    "b": (nn.Identity(), "stage.relu"),
+                    "c": (nn.Identity(), "input"),
+                },
             },
         }
     )

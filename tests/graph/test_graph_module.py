@@ -12,7 +12,7 @@ from nnray.graph import GraphModule
 
 
 class Recorder:
-    """An operation that adds one and keeps a record of its calls, and of which of the earlier results are still alive."""
+    """An operation that adds one and records its calls, and which of its earlier results are still alive."""
 
     def __init__(self):
         self.calls = 0
