@@ -68,7 +68,9 @@ def _top_level(words: Sequence[str], command: str | None) -> int:
         usage="nnray COMMAND [OPTIONS]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"nnray {version('nnray')}")
-    parser.parse_args(words)
-    parser.print_help()
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    if parser.parse_args(words).version:
+        print(f"nnray {version('nnray')}")
+    else:
+        parser.print_help()
     return EXIT_OK

@@ -79,7 +79,7 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training figures."""
-        self.log_dict({**self._training.means("train"), "lr": self._learning_rate})
+        self.log_dict({**self._training.means("train"), "lr": _exact(self._learning_rate)})
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation figures."""
@@ -112,9 +112,14 @@ class _Tally:
             self._images += len(labels)
         return loss
 
-    def means(self, stage: str) -> dict[str, float]:
+    def means(self, stage: str) -> dict[str, Tensor]:
         """Return mean loss and accuracy since the last call, and begin anew."""
         images = max(self._images, 1)
-        figures = {f"{stage}_loss": float(self._loss) / images, f"{stage}_acc": float(self._hits) / images}
+        figures = {f"{stage}_loss": _exact(float(self._loss) / images), f"{stage}_acc": _exact(float(self._hits) / images)}
         self.__init__()  # type: ignore[misc]
         return figures
+
+
+def _exact(figure: float) -> Tensor:
+    """Return a figure as Lightning logs it without rounding: a plain number would become a float32."""
+    return torch.tensor(figure, dtype=torch.float64)

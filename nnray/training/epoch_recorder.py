@@ -106,6 +106,6 @@ def weights_of(task: torch.nn.Module, model: torch.nn.Module | None) -> dict[str
     state = task.state_dict()
     if model is None:
         return state
-    places = [f"{name}." for name, module in task.named_modules() if module is model]
+    places = [f"{name}." for name, module in task.named_modules(remove_duplicate=False) if module is model]
     rest = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(places))}
     return {**model.state_dict(), **{f"{TASK_PREFIX}{name}": tensor for name, tensor in rest.items()}}

@@ -6,10 +6,12 @@ import platform
 import subprocess
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_LIBRARIES = ("nnray", "torch", "torchvision", "lightning", "numpy")
+import torch
+
+_LIBRARIES = ("nnray", "torchvision", "lightning", "numpy")
 _LARGEST_DIFF = 1_000_000
 
 
@@ -48,15 +50,13 @@ def _git(folder: Path, *arguments: str) -> str | None:
 @cache
 def library_versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that make a result."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}  # which tells CUDA's version too
     for library in _LIBRARIES:
         found[library] = _version(library)
     return found
 
 
 def _version(library: str) -> str:
-    from importlib.metadata import PackageNotFoundError
-
     try:
         return version(library)
     except PackageNotFoundError:

@@ -1,0 +1,53 @@
+"""What the tests of several folders share."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch is imported anywhere, so that every process of a test run, Ray's workers included, keeps to one thread.
+os.environ.update({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
+os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0"})
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnray.trial.paths import StorePaths
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StorePaths:
+    """An empty store, in a folder whose name nobody would choose."""
+    return StorePaths(tmp_path / "a store, with 'quotes'")
+
+
+@pytest.fixture(scope="session")
+def in_child() -> Callable[..., int]:
+    """Run a function in a fresh process that has imported PyTorch and Lightning; returns its exit code (-9 if killed)."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["user_code", "nnray.training.runner", "nnray.trial.components"])
+
+    def run(function: Callable[..., Any], *arguments: Any) -> int:
+        process = context.Process(target=function, args=arguments)
+        process.start()
+        process.join(120)
+        assert process.exitcode is not None, "the child hangs"
+        return process.exitcode
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One Ray instance for the whole test run."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")])
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
+    yield
+    ray.shutdown()

@@ -1,0 +1,173 @@
+"""What users bring: networks, data modules, tasks and callbacks of their own, some of them ill-behaved."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+
+class Tiny(nn.Sequential):
+    """One convolution."""
+
+    def __init__(self, width: int = 4, in_channels: int = 1, num_classes: int = 10, dropout: float = 0.2) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, width, 3, stride=2),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Flatten(),
+            nn.Linear(width * 9, num_classes),
+        )
+
+
+class Messy(Tiny):
+    """Leaves the process in a state that would change every later trial."""
+
+    def __init__(self, width: int = 4, in_channels: int = 1, num_classes: int = 10) -> None:
+        super().__init__(width, in_channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(2)
+        torch.use_deterministic_algorithms(False)
+        torch.set_float32_matmul_precision("medium")
+        torch.backends.cudnn.benchmark = True
+        random.seed(0)
+        np.random.seed(0)
+        os.environ["NNRAY_TEST_MESS"] = "1"
+        os.chdir("/")
+        return out
+
+
+class Raises(nn.Module):
+    """Fails when it is built."""
+
+    def __init__(self, message: str = "no such luck", leave: bool = False) -> None:
+        super().__init__()
+        print("about to fail")
+        if leave:
+            sys.exit("left")
+        raise RuntimeError(message)
+
+
+class Noise(Dataset[tuple[Tensor, Tensor]]):
+    """Random images whose class is the sign of their mean, augmented with Python's and NumPy's generators."""
+
+    def __init__(self, size: int) -> None:
+        generator = torch.Generator().manual_seed(1)
+        self.images = torch.randn(size, 1, 8, 8, generator=generator)
+        self.labels = (self.images.mean(dim=(1, 2, 3)) > 0).long()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        shift = random.randrange(3) + np.random.randint(3)
+        return self.images[index].roll(shift, dims=-1) + 0.1 * torch.randn(()), self.labels[index]
+
+
+class NoiseData(pl.LightningDataModule):
+    """A data module as Lightning's users write them, with ordinary DataLoaders."""
+
+    unsigned_arguments = frozenset({"num_workers"})
+
+    def __init__(self, size: int = 64, num_workers: int = 0) -> None:
+        super().__init__()
+        self.size, self.num_workers = size, num_workers
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(Noise(self.size), batch_size=16, shuffle=True, num_workers=self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(Noise(32), batch_size=16, num_workers=self.num_workers)
+
+
+class OwnTask(pl.LightningModule):
+    """A task that brings its network and its optimizer."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 2))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = F.cross_entropy(self.net(batch[0]), batch[1])
+        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        hits = (self.net(batch[0]).argmax(1) == batch[1]).float().mean()
+        self.log("val_acc", hits)
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class TaskWithHead(OwnTask):
+    """A task around a configured model, with parameters of its own beside it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.backbone = model
+        self.net = nn.Sequential(self.backbone, nn.Linear(10, 2))
+
+
+class DivergingTask(OwnTask):
+    """Its loss becomes NaN in the second epoch."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        return loss * float("nan") if self.current_epoch == 1 else loss
+
+
+class KillOnce(pl.Callback):
+    """Kills its process at a moment of the trial, once per moment: the marker files remember.
+
+    Args:
+        folder: Where markers lie; moments whose marker is there already pass by.
+        moments: ``"EPOCH:BATCH"``, ``"EPOCH:validation"`` or ``"EPOCH:end"``.
+    """
+
+    def __init__(self, folder: str, moments: list[str]) -> None:
+        self.folder, self.moments = Path(folder), moments
+
+    def _reached(self, moment: str) -> None:
+        marker = self.folder / moment.replace(":", "-")
+        if moment in self.moments and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._reached(f"{trainer.current_epoch}:{batch_idx}")
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self._reached(f"{trainer.current_epoch}:validation")
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        self._reached(f"{trainer.current_epoch}:end")
+
+
+class Slow(pl.Callback):
+    """Makes a trial take its time.
+
+    Args:
+        seconds: How long each epoch takes at least.
+    """
+
+    def __init__(self, seconds: float = 0.5) -> None:
+        self.seconds = seconds
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        time.sleep(self.seconds)
