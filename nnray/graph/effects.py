@@ -132,12 +132,15 @@ def _effect_of_module(module: nn.Module, facts: list[Fact]) -> Effect:
         return UNKNOWN
     if kind is nn.Sequential:
         facts.extend((module._modules, key, child) for key, child in module._modules.items())
-        effects = [effect_of(child, facts) for child in module.children()]
-        return Effect(
-            writes=max((effect.writes for effect in effects), default=0),
-            aliases=min((effect.aliases for effect in effects), default=_ALL),
-            kept=not effects or any(effect.kept for effect in effects),
-        )
+        whole = PURE
+        for effect in [effect_of(child, facts) for child in module.children()]:
+            whole = Effect(
+                # A child writes into the input of the whole only if all before it have passed that on.
+                writes=max(whole.writes, effect.writes) if whole.aliases else whole.writes,
+                aliases=min(whole.aliases, effect.aliases),
+                kept=effect.kept or (whole.kept and effect.aliases > 0),
+            )
+        return whole
     if module._modules:
         return UNKNOWN
     if "inplace" in module.__dict__:

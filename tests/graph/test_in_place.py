@@ -62,6 +62,8 @@ UNARY = [
     lambda: nn.Dropout(0.0, inplace=True),
     lambda: nn.Sequential(nn.Identity(), nn.LeakyReLU(inplace=True)),
     lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.SiLU(inplace=True)),
+    lambda: nn.Sequential(nn.Identity(), nn.Hardtanh(inplace=True), nn.BatchNorm2d(3)),
+    lambda: nn.Sequential(nn.ReLU(), nn.Identity()),
     lambda: AddsInside(),
     lambda: GraphModule({"relu": nn.ReLU(inplace=True), "neg": operator.neg}),
     lambda: GraphModule({"same": nn.Identity()}),
@@ -113,7 +115,7 @@ def assert_same(values, expected):
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize("grad", [False, True], ids=["no_grad", "grad"])
 def test_every_value_of_random_graphs_is_that_of_a_run_with_clones(training, grad):
-    for seed in range(150):
+    for seed in range(80):
         model = random_graph(seed).train(training)
         twin = copy.deepcopy(model)
         x = torch.randn(2, 3, 4, 4)
@@ -131,7 +133,7 @@ def test_every_value_of_random_graphs_is_that_of_a_run_with_clones(training, gra
 
 
 def test_given_hidden_values_are_not_written_into():
-    for seed in range(150):
+    for seed in range(80):
         model = random_graph(seed).eval()
         with torch.no_grad():
             given = {"input": torch.randn(2, 3, 4, 4), random.Random(seed).choice(model.names): torch.randn(2, 3, 4, 4)}
@@ -150,7 +152,7 @@ BINARY_KEEPING_NOTHING = [make for make in BINARY if make() is not overwrite_bot
 
 @pytest.mark.parametrize("outputs", [None, "*"], ids=["output", "every layer"])
 def test_gradients_of_random_graphs_are_those_of_a_run_with_clones(outputs):
-    for seed in range(150):
+    for seed in range(80):
         model = random_graph(seed, UNARY_KEEPING_NOTHING, BINARY_KEEPING_NOTHING).double()
         twin = copy.deepcopy(model)
         x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
@@ -215,9 +217,23 @@ class CountCopies(TorchDispatchMode):
         lambda: ResNet9(width=4),
         lambda: SimpleCNN(width=4, depth=3, batch_norm=True),
         lambda: MLP(width=8),
+        lambda: GraphModule(
+            {
+                "a": nn.Conv2d(3, 3, 1),
+                "b": nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(True)),
+                "c": (torch.add, ["a", "b"]),
+            }
+        ),
         lambda: GraphModule({"a": nn.Conv2d(3, 3, 1), "b": lambda x: x * 2, "c": AddsInside(), "d": lambda x: x + 1}),
     ],
-    ids=["ResNet", "ResNet9", "SimpleCNN", "MLP", "unknown operations in a chain"],
+    ids=[
+        "ResNet",
+        "ResNet9",
+        "SimpleCNN",
+        "MLP",
+        "Sequential that writes only inside",
+        "unknown operations in a chain",
+    ],
 )
 def test_a_plain_forward_pass_copies_nothing(make, grad):
     model = make()
