@@ -12,6 +12,7 @@ In conditions, names that are not plain words stand in backticks:
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,8 @@ def _print_csv(frame: pd.DataFrame) -> None:
 
 
 def _print_json(frame: pd.DataFrame) -> None:
-    print(frame.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15, indent=1))
+    rows = json.loads(frame.to_json(orient="records", date_format="iso", date_unit="us", double_precision=15))
+    print(json.dumps(rows, indent=1))
 
 
 def _print_markdown(frame: pd.DataFrame) -> None:

@@ -26,8 +26,9 @@ def infer_array(values: Sequence[Any], if_all_null: pa.DataType) -> pa.Array:
         return pa.nulls(len(values), if_all_null)
     if kinds == {bool}:
         return pa.array(values, pa.bool_())
-    if kinds == {int} and all(value is None or value in _INT64 for value in values):
-        return pa.array(values, pa.int64())
+    if kinds == {int}:
+        fits = all(value is None or value in _INT64 for value in values)
+        return pa.array(values, pa.int64()) if fits else string_array(values)
     if kinds <= {int, float}:
         try:
             return pa.array([None if value is None else float(value) for value in values], pa.float64())

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from nnray.store.mlflow_database import QUIET
 from nnray.store.mlflow_run import DIGEST_TAG, SWEEP_TAG, TRIAL_TAG, MetricValue, RunContent
+from nnray.store.mlflow_schema import QUIET
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
