@@ -1,4 +1,4 @@
-"""What can vary, and which trials that makes. Needs neither PyTorch nor Ray: a space can be read and counted anywhere."""
+"""What can vary, and which trials that makes. Needs neither PyTorch nor Ray: a space can be counted anywhere."""
 
 from nnray.space.grid import Grid, grid
 from nnray.space.loading import load_sweep

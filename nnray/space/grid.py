@@ -25,6 +25,8 @@ class Grid:
 def grid(*values: Any) -> Grid:
     """Return the values that a key takes in turn: ``grid(8, 16)``, or one iterable, ``grid(range(4))``.
 
+    Numbers of NumPy become Python's, so that ``grid(np.arange(4))`` is four integers.
+
     Raises:
         SpaceError: If there are no values.
     """
@@ -32,4 +34,8 @@ def grid(*values: Any) -> Grid:
         values = tuple(values[0])
     if not values:
         raise SpaceError("grid() has no values: give some, as in grid(8, 16) or grid(range(4))")
-    return Grid(tuple(values))
+    return Grid(tuple(_plain(value) for value in values))
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0 else value

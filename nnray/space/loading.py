@@ -26,6 +26,9 @@ def load_sweep(path: str | Path) -> Sweep:
         SpaceError: If there is no such file, it fails, or it defines no sweep; the message is one line.
     """
     path = Path(path)
+    if path.is_dir():
+        inside = sorted(entry.name for entry in path.iterdir() if entry.suffix in (".py", ".yaml", ".yml", ".json"))
+        raise SpaceError(f"{path} is a folder, where a search space is expected{did_you_mean('', inside)}")
     if not path.is_file():
         beside = [entry.name for entry in path.parent.glob("*.*")] if path.parent.is_dir() else []
         raise SpaceError(f"there is no search space {path}{did_you_mean(path.name, beside)}")
@@ -40,7 +43,7 @@ def _run(path: Path) -> Any:
     folder = str(path.parent.absolute())
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    specification = importlib.util.spec_from_file_location(f"_nnray_space_{path.stem}", path)
+    specification = importlib.util.spec_from_file_location(f"_nnray_space_{path.stem}", path.absolute())
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -48,19 +51,21 @@ def _run(path: Path) -> Any:
     try:
         specification.loader.exec_module(module)
     except SyntaxError as error:
-        raise SpaceError(f"{error.filename or path}:{error.lineno}: SyntaxError: {error.msg}") from error
-    except Exception as error:
+        place = path if error.filename in (None, str(path.absolute())) else error.filename
+        raise SpaceError(f"{place}:{error.lineno}: SyntaxError: {error.msg}") from error
+    except (Exception, SystemExit) as error:
         raise SpaceError(f"{_place(path, error)}: {_fact(error)}") from error
     return module
 
 
-def _fact(error: Exception) -> str:
+def _fact(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return text if isinstance(error, NnrayError) else f"{type(error).__name__}: {text}"
 
 
-def _place(path: Path, error: Exception) -> str:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+def _place(path: Path, error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
     return f"{path}:{lines[-1]}" if lines else str(path)
 
 
@@ -69,7 +74,9 @@ def _only_sweep(path: Path, names: dict[str, Any]) -> Sweep:
     if "sweep" in sweeps:
         return sweeps["sweep"]
     if not sweeps:
-        raise SpaceError(f"{path} defines no sweep: it needs a line such as sweep = Sweep(name=..., base=..., space=...)")
+        raise SpaceError(
+            f"{path} defines no sweep: it needs a line such as sweep = Sweep(name=..., base=..., space=...)"
+        )
     if len({id(value) for value in sweeps.values()}) > 1:
         raise SpaceError(f"{path} defines several sweeps ({', '.join(sweeps)}): call the one to run 'sweep'")
     return next(iter(sweeps.values()))
@@ -89,6 +96,7 @@ def _described(path: Path) -> Sweep:
     if not isinstance(space, dict):
         raise SpaceError(f"{path}: space: a mapping of dotted keys is expected, not {space!r}")
     values["space"] = {key: grid(value) if isinstance(value, list) else value for key, value in space.items()}
-    return Sweep(**values)
-
-
+    try:
+        return Sweep(**values)
+    except SpaceError as error:
+        raise SpaceError(f"{path}: {error}") from error

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from nnray.errors import NnrayError, SpaceError, did_you_mean
 from nnray.space.grid import Grid
-from nnray.trial.merging import merge, read_configuration_file
+from nnray.trial.merging import full_key, merge, read_configuration_file
 from nnray.trial.paths import check_sweep_name
 
 Overrides = dict[str, Any]
@@ -35,7 +35,7 @@ class Resources:
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | None) -> Resources:
-        """Return the resources that ``values`` (``{"cpu": 1, "gpu": 0.25}``) name; raise SpaceError if they name others."""
+        """Return the resources that ``values`` (``{"cpu": 1, "gpu": 0.25}``) name; raise SpaceError on others."""
         given = dict(values or {})
         for key, amount in given.items():
             if key not in ("cpu", "gpu"):
@@ -53,7 +53,8 @@ class Sweep:
         name: Names the sweep's tables and its MLflow experiment.
         base: What all trials have in common: a configuration file (resolved beside the file that defines the sweep), or
             a dict of nested or dotted keys.
-        space: Dotted keys and their values; those in :func:`~nnray.grid` are multiplied out, others are the same for all.
+        space: Dotted keys and their values; those in :func:`~nnray.grid` are multiplied out, others are the same
+            for all.
         trials: A function (or an iterable) that yields dicts of dotted keys, for loops and conditions; each of them is
             multiplied by the space.
         metric: The metric that tables and reports look at.
@@ -85,6 +86,11 @@ class Sweep:
             raise SpaceError(f"base: a configuration file or a dict is expected, not {self.base!r}")
         if self.mode not in ("max", "min"):
             raise SpaceError(f"mode: {self.mode!r} is neither 'max' nor 'min'")
+        if not isinstance(self.metric, str):
+            raise SpaceError(f"metric: {self.metric!r} is not text")
+        _check_trials(self.trials)
+        if isinstance(self.trials, Iterator):
+            self.trials = tuple(self.trials)  # a generator would yield its trials only once
         _check_keys("space", self.space)
         Resources.of(self.resources)
 
@@ -92,11 +98,12 @@ class Sweep:
         """Yield the dotted keys of each trial, in order: the last key of the space varies fastest."""
         axes = {key: value for key, value in self.space.items() if isinstance(value, Grid)}
         common = {key: value for key, value in self.space.items() if not isinstance(value, Grid)}
+        in_space = {full_key(key) for key in self.space}
         for index, given in enumerate(self._given()):
             _check_keys(f"trials: number {index + 1}", given)
-            both = sorted(given.keys() & self.space.keys())
+            both = [key for key in given if full_key(key) in in_space]
             if both:
-                raise SpaceError(f"trials: number {index + 1} sets {both[0]}, which the space varies too")
+                raise SpaceError(f"trials: number {index + 1} sets {both[0]}, which the space sets too")
             for point in itertools.product(*axes.values()):
                 yield {**common, **given, **dict(zip(axes, point, strict=True))}
 
@@ -112,9 +119,19 @@ class Sweep:
         return self.trials() if callable(self.trials) else self.trials
 
 
+def _check_trials(trials: Any) -> None:
+    many = callable(trials) or (isinstance(trials, Iterable) and not isinstance(trials, (str, Mapping)))
+    if trials is not None and not many:
+        raise SpaceError(f"trials: a function that yields dicts of dotted keys is expected, not {trials!r}")
+
+
 def _check_keys(where: str, values: Any) -> None:
     if not isinstance(values, Mapping):
         raise SpaceError(f"{where}: a dict of dotted keys is expected, not {values!r}")
+    seen: dict[str, str] = {}
     for key in values:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise SpaceError(f"{where}: {key!r} is not a dotted key such as 'model.init_args.width'")
+        other = seen.setdefault(full_key(key), key)
+        if other != key:
+            raise SpaceError(f"{where}: {other} and {key} are the same key")

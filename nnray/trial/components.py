@@ -6,11 +6,12 @@ arguments and their types.
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import inspect
 import json
-import re
+import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,9 +22,11 @@ from lightning.pytorch.callbacks import Callback
 
 from nnray.errors import ConfigurationError, did_you_mean
 from nnray.trial import options
+from nnray.trial.merging import HOMES
+from nnray.trial.parser_errors import parser_error_line
 
 # The annotation of TrainerOptions.callbacks is resolved by jsonargparse in the module that defines the class.
-options.Callback = Callback  # type: ignore[attr-defined]
+options.Callback = Callback
 
 BASES: dict[str, type] = {
     "model": torch.nn.Module,
@@ -32,14 +35,6 @@ BASES: dict[str, type] = {
     "lr_scheduler": torch.optim.lr_scheduler.LRScheduler,
     "task": pl.LightningModule,
 }
-HOMES = {
-    "model": "nnray.models",
-    "data": "nnray.data",
-    "optimizer": "torch.optim",
-    "lr_scheduler": "torch.optim.lr_scheduler",
-    "task": "nnray.training",
-}
-"""Where a class path without a dot is looked up."""
 
 MODEL_LINKS = ("in_channels", "num_classes", "image_size")
 """Arguments that a model takes from the data module where that has an attribute of the name."""
@@ -52,14 +47,22 @@ def find_class(kind: str, path: Any) -> type:
     key = f"{kind}.class_path"
     if not isinstance(path, str) or not path:
         raise ConfigurationError(f"{key}: a class path such as '{HOMES[kind]}.NAME' is expected, not {path!r}")
+    if not all(part.isidentifier() for part in path.split(".")):
+        raise ConfigurationError(f"{key}: {path!r} is not a class path such as '{HOMES[kind]}.NAME'")
     module_path, _, name = path.rpartition(".")
     module = _import_module(key, path, module_path or HOMES[kind])
     found = getattr(module, name, None)
     base = BASES[kind]
     if found is None:
-        raise ConfigurationError(f"{key}: there is no {name!r} in {module.__name__}{did_you_mean(name, _names_of(module, base))}")
+        raise ConfigurationError(
+            f"{key}: there is no {name!r} in {module.__name__}{did_you_mean(name, _names_of(module, base))}"
+        )
     if not inspect.isclass(found) or not issubclass(found, base):
-        raise ConfigurationError(f"{key}: {path} is not a subclass of {base.__module__.split('.')[0]}'s {base.__name__}")
+        raise ConfigurationError(
+            f"{key}: {path} is not a subclass of {base.__module__.split('.')[0]}'s {base.__name__}"
+        )
+    if inspect.isabstract(found):
+        raise ConfigurationError(f"{key}: {path} is abstract{did_you_mean(name, _names_of(module, found))}")
     return found
 
 
@@ -72,8 +75,9 @@ def _import_module(key: str, path: str, module_path: str) -> Any:
             hint = did_you_mean(child, _submodules(parent)) if parent else ""
             raise ConfigurationError(f"{key}: cannot import {path}: there is no module {error.name!r}{hint}") from error
         raise ConfigurationError(f"{key}: importing {path} failed: {error}") from error
-    except Exception as error:
-        raise ConfigurationError(f"{key}: importing {path} failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a person's own module raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigurationError(f"{key}: importing {path} failed: {reason}") from error
 
 
 def _submodules(package: str) -> list[str]:
@@ -86,18 +90,26 @@ def _submodules(package: str) -> list[str]:
 def _names_of(module: Any, base: type) -> list[str]:
     names = getattr(module, "__all__", None) or dir(module)
     classes = ((name, getattr(module, name, None)) for name in names)
-    return [name for name, value in classes if inspect.isclass(value) and issubclass(value, base) and not name.startswith("_")]
+    usable = (
+        (name, cls)
+        for name, cls in classes
+        if inspect.isclass(cls) and issubclass(cls, base) and not inspect.isabstract(cls)
+    )
+    return [name for name, _ in usable if not name.startswith("_")]
 
 
 @functools.cache
-def public_path(cls: type) -> str:
-    """Return the shortest path by which ``cls`` can be imported, so that one class has one name in a signature."""
+def public_path(cls: type, given: str | None = None) -> str:
+    """Return the shortest path by which ``cls`` can be imported, so that one class has one name in a signature.
+
+    A class that cannot be imported by its own name (one that a function made, say) keeps the path ``given``.
+    """
     parts = cls.__module__.split(".")
     for length in range(1, len(parts) + 1):
         module = importlib.import_module(".".join(parts[:length]))
         if getattr(module, cls.__qualname__, None) is cls:
             return f"{module.__name__}.{cls.__qualname__}"
-    return f"{cls.__module__}.{cls.__qualname__}"
+    return given or f"{cls.__module__}.{cls.__qualname__}"
 
 
 @functools.cache
@@ -115,7 +127,7 @@ def required_parameters(cls: type) -> frozenset[str]:
 
 
 def has_attribute(cls: type, name: str) -> bool:
-    """Tell whether instances of ``cls`` are declared to have ``name``: as a class attribute, a property or an annotation."""
+    """Tell whether ``cls`` declares that its instances have ``name``: as an attribute, a property or an annotation."""
     return hasattr(cls, name) or any(name in vars(parent).get("__annotations__", {}) for parent in cls.__mro__)
 
 
@@ -126,7 +138,9 @@ def _parser(cls: type, linked: frozenset[str]) -> jsonargparse.ArgumentParser:
     return parser
 
 
-def resolve_arguments(prefix: str, cls: type, given: Mapping[str, Any], linked: frozenset[str] = frozenset()) -> dict[str, Any]:
+def resolve_arguments(
+    prefix: str, cls: type, given: Mapping[str, Any], linked: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """Return all arguments of ``cls`` as plain data, defaults filled in and values brought to their declared types.
 
     Args:
@@ -138,7 +152,10 @@ def resolve_arguments(prefix: str, cls: type, given: Mapping[str, Any], linked: 
     Raises:
         ConfigurationError: On an argument that is unknown, missing or of the wrong type; the message names its key.
     """
-    text = json.dumps(given, sort_keys=True, default=repr)
+    try:
+        text = json.dumps(given, sort_keys=True, default=repr)
+    except (TypeError, ValueError, RecursionError) as error:  # keys that are not text, or a value that holds itself
+        raise ConfigurationError(f"{prefix or 'the configuration'}: {given!r} is not plain data: {error}") from error
     return json.loads(_resolved_text(prefix, cls, text, linked, _Given(given, text)))
 
 
@@ -161,41 +178,50 @@ def _resolved_text(prefix: str, cls: type, text: str, linked: frozenset[str], gi
     known = parser.get_defaults().get("init_args", {})
     for name in given.values:
         if name in linked:
-            raise ConfigurationError(f"{_key(prefix, name)} is taken from another part of the configuration; leave it out")
+            raise ConfigurationError(
+                f"{_key(prefix, name)} is taken from another part of the configuration; leave it out"
+            )
         if not isinstance(name, str) or name not in known:
-            raise ConfigurationError(f"{_key(prefix, name)}: {cls.__name__} has no such argument{did_you_mean(str(name), known.keys())}")
+            whose = (
+                "there is no such key" if cls.__module__ == options.__name__ else f"{cls.__name__} has no such argument"
+            )
+            raise ConfigurationError(f"{_key(prefix, name)}: {whose}{did_you_mean(str(name), known.keys())}")
+        if given.values[name] is None and not _admits_none(parser, name):
+            raise ConfigurationError(f"{_key(prefix, name)}: a value is expected, not null")
     missing = sorted(required_parameters(cls) - linked - given.values.keys())
     if missing:
-        raise ConfigurationError(f"{_key(prefix, missing[0])}: {cls.__name__} needs this argument and has no default for it")
+        raise ConfigurationError(
+            f"{_key(prefix, missing[0])}: {cls.__name__} needs this argument and has no default for it"
+        )
     try:
-        parsed = parser.parse_object({"init_args": dict(given.values)})
+        parsed = parser.parse_object({"init_args": copy.deepcopy(dict(given.values))})  # which it changes in place
     except Exception as error:  # jsonargparse raises ArgumentError, and whatever a type's own conversion raises
-        raise ConfigurationError(_one_line(prefix, str(error))) from error
-    if dataclass_check := getattr(cls, "__post_init__", None):
-        try:
-            dataclass_check(parsed.init_args)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from error
-    return json.dumps(json.loads(parser.dump(parsed, format="json", skip_unset=False, skip_validation=True)).get("init_args", {}))
+        at_fault = next((value for name, value in given.values.items() if f'"init_args.{name}"' in str(error)), None)
+        raise ConfigurationError(parser_error_line(prefix, str(error), at_fault, _arguments_at)) from error
+    return json.dumps(
+        json.loads(parser.dump(parsed, format="json", skip_unset=False, skip_validation=True)).get("init_args", {})
+    )
+
+
+def _admits_none(parser: jsonargparse.ArgumentParser, name: str) -> bool:
+    """Tell whether an argument can be null: jsonargparse itself lets null stand for any value."""
+    if parser.get_defaults()["init_args"].get(name) is None:
+        return not any(action.dest == f"init_args.{name}" and action.required for action in parser._actions)
+    hints = [
+        action._typehint
+        for action in parser._actions
+        if action.dest == f"init_args.{name}" and hasattr(action, "_typehint")
+    ]
+    return all(hint is Any or type(None) in typing.get_args(hint) for hint in hints)
+
+
+def _arguments_at(path: str) -> frozenset[str]:
+    module, _, name = path.rpartition(".")
+    return parameters_of(getattr(importlib.import_module(module), name))
 
 
 def _key(prefix: str, name: str) -> str:
     return ".".join(part for part in (prefix, name) if part)
-
-
-def _one_line(prefix: str, message: str) -> str:
-    """Return the fact in jsonargparse's message, which spans lines and repeats itself for every member of a union."""
-    keys = [key for key in re.findall(r'Parser key "([^"]+)"', message)]
-    key = _key(prefix, ".".join([*(keys[0].split(".")[1:] if keys else []), *keys[1:]]))
-    unknown = re.search(r"Option '([^']+)' is not accepted|does not accept option '([^']+)'", message)
-    if unknown:
-        return f"{key}: unknown argument {unknown.group(1) or unknown.group(2)!r}"
-    expected = dict.fromkeys(re.findall(r"Expected an? (?:<class '(?:builtins\.)?([\w.]+)'>|([^.\n]+))", message))
-    types = " or ".join(first or second.strip() for first, second in expected if first != "NoneType")
-    value = re.findall(r"(?:Given value|Got value): (.*)", message)
-    if types and value:
-        return f"{key}: expected {types}, got {value[-1].strip()!r}"
-    return f"{key}: {' '.join(message.split())}"
 
 
 def build(cls: type, arguments: Mapping[str, Any], linked: Mapping[str, Any]) -> Any:
@@ -222,6 +248,12 @@ def links(cls: type, names: Iterable[str]) -> frozenset[str]:
 def arguments_help(kind: str, cls: type) -> str:
     """Return a listing of the arguments of ``cls`` as options under the key ``kind``."""
     parser = jsonargparse.ArgumentParser(prog="nnray train", usage=jsonargparse.SUPPRESS, add_help=False)
-    hidden = {"model": MODEL_LINKS, "data": DATA_LINKS, "task": TASK_LINKS, "optimizer": ("params",), "lr_scheduler": ("optimizer",)}
+    hidden = {
+        "model": MODEL_LINKS,
+        "data": DATA_LINKS,
+        "task": TASK_LINKS,
+        "optimizer": ("params",),
+        "lr_scheduler": ("optimizer",),
+    }
     parser.add_class_arguments(cls, kind, skip=set(hidden[kind]), fail_untyped=False)
     return parser.format_help()

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from nnray.errors import ConfigurationError, did_you_mean
 from nnray.trial.merging import COMPONENTS, flatten, merge
 from nnray.trial.options import CheckpointOptions, TrainerOptions, TrialOptions
 from nnray.trial.signature import SHORT_SIGNATURE, signature_of
+from nnray.trial.yaml_dumper import dump_yaml
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -42,8 +41,7 @@ class Configuration:
     @cached_property
     def full_signature(self) -> str:
         """All 64 hex digits of the signature."""
-        signed = {key: value for key, value in self.flat().items() if key not in self.unsigned}
-        return signature_of(signed)
+        return signature_of(_without(self.values, [key.split(".") for key in self.unsigned]))
 
     @property
     def signature(self) -> str:
@@ -56,8 +54,7 @@ class Configuration:
 
     def yaml(self) -> str:
         """Return the configuration as the text of a file that resolves to it again."""
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        return yaml.dump(self.values, Dumper=dumper, sort_keys=False, allow_unicode=True)
+        return dump_yaml(self.values)
 
     def build_data(self) -> pl.LightningDataModule:
         """Return the data module, its seed linked to the trial's."""
@@ -72,7 +69,7 @@ class Configuration:
         return self._build("model", facts) if self.values["model"] else None
 
     def build_task(self, **parts: Any) -> pl.LightningModule:
-        """Return the LightningModule; ``parts`` are those of model, optimizer, lr_scheduler and num_classes it takes."""
+        """Return the LightningModule; ``parts`` are those of its arguments that come from elsewhere."""
         return self._build("task", parts)
 
     def build_callbacks(self) -> list[pl.Callback]:
@@ -88,7 +85,7 @@ class Configuration:
         return {name: getattr(data, name) for name in MODEL_LINKS if has_attribute(type(data), name)}
 
     def factory(self, kind: str) -> Any:
-        """Return a function of the optimizer's parameters (or the scheduler's optimizer) that builds it; None if null."""
+        """Return a function of parameters (or, for a scheduler, of the optimizer) that builds it; None if null."""
         if self.values[kind] is None:
             return None
         argument = "params" if kind == "optimizer" else "optimizer"
@@ -141,13 +138,18 @@ class _Resolution:
         if not isinstance(given, Mapping):
             raise ConfigurationError(f"{name}: a mapping of options is expected, not {given!r}")
         self._declare_unsigned(cls, name)
-        return resolve_arguments(name, cls, given)
+        arguments = resolve_arguments(name, cls, given)
+        try:
+            cls(**arguments)  # checks the values
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+        return arguments
 
     def _components(self) -> dict[str, Any]:
         from nnray.trial import components as found
 
         raw = {kind: self.raw.get(kind) for kind in COMPONENTS}
-        raw["task"] = raw["task"] or {}
+        raw["task"] = {} if raw["task"] is None else raw["task"]
         if isinstance(raw["task"], Mapping):
             raw["task"] = {"class_path": DEFAULT_TASK, **raw["task"]}
         classes = {kind: self._class(kind, value) for kind, value in raw.items()}
@@ -173,10 +175,15 @@ class _Resolution:
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            raise ConfigurationError(f"{kind}: a class path, or a mapping with class_path and init_args, is expected, not {value!r}")
+            raise ConfigurationError(
+                f"{kind}: a class path, or a mapping with class_path and init_args, is expected, not {value!r}"
+            )
         for key in value:
             if key not in ("class_path", "init_args"):
-                raise ConfigurationError(f"{kind}.{key}: there is no such key{did_you_mean(str(key), ('class_path', 'init_args'))}")
+                hint = did_you_mean(str(key), ("class_path", "init_args"))
+                raise ConfigurationError(
+                    f"{kind}.{key}: beside class_path stands init_args, which holds all arguments{hint}"
+                )
         if "class_path" not in value:
             if kind == "optimizer":
                 return find_class(kind, DEFAULT_OPTIMIZER)
@@ -194,7 +201,9 @@ class _Resolution:
             if classes[kind] is None and kind in needs:
                 raise ConfigurationError(f"{kind}: {task.__name__} needs one; give {kind}.class_path")
             if classes[kind] is not None and kind not in takes:
-                raise ConfigurationError(f"{kind}: {task.__name__} takes none (its constructor has no argument '{kind}'); leave it out")
+                raise ConfigurationError(
+                    f"{kind}: {task.__name__} takes none (its constructor has no argument '{kind}'); leave it out"
+                )
 
     def _component(self, kind: str, cls: type | None, value: Any, links: frozenset[str]) -> dict[str, Any] | None:
         from nnray.trial.components import parameters_of, public_path, resolve_arguments
@@ -205,11 +214,27 @@ class _Resolution:
         given = {} if given is None else given
         if not isinstance(given, Mapping):
             raise ConfigurationError(f"{kind}.init_args: a mapping of arguments is expected, not {given!r}")
-        linked = links & (parameters_of(cls) | {"params", "optimizer"}) if kind != "task" else links & parameters_of(cls)
+        linked = (
+            links & (parameters_of(cls) | {"params", "optimizer"}) if kind != "task" else links & parameters_of(cls)
+        )
         self._declare_unsigned(cls, f"{kind}.init_args")
         arguments = resolve_arguments(f"{kind}.init_args", cls, given, linked)
-        return {"class_path": public_path(cls), "init_args": arguments}
+        return {"class_path": public_path(cls, value.get("class_path")), "init_args": arguments}
 
     def _declare_unsigned(self, cls: type, prefix: str) -> None:
-        names = getattr(cls, "unsigned_arguments", frozenset())
+        names: frozenset[str] = getattr(cls, "unsigned_arguments", frozenset())
         self.unsigned.update(f"{prefix}.{name}" if prefix else name for name in names)
+
+
+def _without(values: Mapping[str, Any], keys: list[list[str]]) -> dict[str, Any]:
+    """Return ``values`` without the entries at ``keys``, each a path of names."""
+    left_out = {key[0] for key in keys if len(key) == 1}
+    deeper: dict[str, list[list[str]]] = {}
+    for head, *rest in keys:
+        if rest:
+            deeper.setdefault(head, []).append(rest)
+    kept = {name: value for name, value in values.items() if name not in left_out}
+    return {
+        name: _without(value, deeper[name]) if name in deeper and isinstance(value, Mapping) else value
+        for name, value in kept.items()
+    }

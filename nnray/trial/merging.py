@@ -17,7 +17,16 @@ import yaml
 from nnray.errors import ConfigurationError
 from nnray.trial.yaml_loader import load_yaml
 
-COMPONENTS = ("model", "data", "optimizer", "lr_scheduler", "task")
+HOMES = {
+    "model": "nnray.models",
+    "data": "nnray.data",
+    "optimizer": "torch.optim",
+    "lr_scheduler": "torch.optim.lr_scheduler",
+    "task": "nnray.training",
+}
+"""Where a class path without a dot is looked up."""
+
+COMPONENTS = tuple(HOMES)
 """The keys whose value is a class: a mapping of ``class_path`` and ``init_args``, or null."""
 
 _CLASS_KEYS = ("class_path", "init_args")
@@ -27,7 +36,10 @@ def read_configuration_file(path: str | Path) -> dict[str, Any]:
     """Return the mapping in a YAML (or JSON) file; raise ConfigurationError if there is none."""
     path = Path(path)
     try:
-        values = load_yaml(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = load_yaml(
+            text.replace("\t", " ") if path.suffix == ".json" else text
+        )  # JSON may be indented by tabs, YAML not
     except OSError as error:
         raise ConfigurationError(f"cannot read configuration {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -37,7 +49,9 @@ def read_configuration_file(path: str | Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigurationError(f"{path} holds a {type(values).__name__}, where a mapping of keys to values is expected")
+        raise ConfigurationError(
+            f"{path} holds a {type(values).__name__}, where a mapping of keys to values is expected"
+        )
     return values
 
 
@@ -82,6 +96,11 @@ def _nested(config: dict[str, Any], update: Mapping[str, Any]) -> dict[str, Any]
     return result
 
 
+def full_key(key: str) -> str:
+    """Return a dotted key with the ``init_args`` that may be left out (``model.init_args.width``)."""
+    return ".".join(_path(key))
+
+
 def _path(key: Any) -> tuple[str, ...]:
     if not isinstance(key, str) or not key or any(not part for part in key.split(".")):
         raise ConfigurationError(f"{key!r} is not a configuration key: a name, or names joined by dots, is expected")
@@ -94,12 +113,12 @@ def _path(key: Any) -> tuple[str, ...]:
 def _assign(config: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     head = path[0]
     if head in COMPONENTS:
-        config[head] = _updated_component(config.get(head), path[1:], value)
+        config[head] = _updated_component(head, config.get(head), path[1:], value)
     else:
         config[head] = _updated_value(config.get(head), path[1:], value)
 
 
-def _updated_component(current: Any, path: tuple[str, ...], value: Any) -> Any:
+def _updated_component(head: str, current: Any, path: tuple[str, ...], value: Any) -> Any:
     if not path:
         if value is None:
             return None
@@ -113,7 +132,7 @@ def _updated_component(current: Any, path: tuple[str, ...], value: Any) -> Any:
     else:
         update = {path[0]: _wrap(path[1:], value)}
     current = dict(current) if isinstance(current, Mapping) else {}
-    if "class_path" in update and update["class_path"] != current.get("class_path"):
+    if _names_another_class(current, update, HOMES[head]):
         current = {"class_path": update["class_path"]}
     for key, entry in update.items():
         current[key] = _updated_value(current.get(key), (), entry)
@@ -125,11 +144,23 @@ def _updated_value(current: Any, path: tuple[str, ...], value: Any) -> Any:
     value = _wrap(path, value)
     if not isinstance(value, Mapping):
         return copy.deepcopy(value)
-    other_class = isinstance(current, Mapping) and value.get("class_path", current.get("class_path")) != current.get("class_path")
-    merged = dict(current) if isinstance(current, Mapping) and not other_class else {}
+    merged = dict(current) if isinstance(current, Mapping) and not _names_another_class(current, value) else {}
     for key, entry in value.items():
         merged[key] = _updated_value(merged.get(key), (), entry)
     return merged
+
+
+def _names_another_class(current: Mapping[str, Any], update: Mapping[str, Any], home: str = "") -> bool:
+    """Tell whether ``update`` gives a class path that is not merely another spelling of the current one."""
+    old, new = current.get("class_path"), update.get("class_path")
+    if "class_path" not in update or "class_path" not in current or old == new:
+        return False
+    if not isinstance(old, str) or not isinstance(new, str):
+        return True
+    (old_module, _, old_name), (new_module, _, new_name) = old.rpartition("."), new.rpartition(".")
+    shorter, longer = sorted((old_module or home, new_module or home), key=len)
+    # nnray.models.ResNet is nnray.models.resnet.ResNet under its public name.
+    return old_name != new_name or not f"{longer}.".startswith(f"{shorter}.")
 
 
 def _wrap(path: tuple[str, ...], value: Any) -> Any:
@@ -139,12 +170,12 @@ def _wrap(path: tuple[str, ...], value: Any) -> Any:
 
 
 def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a nested configuration by dotted keys; lists stay whole."""
+    """Return a nested configuration by dotted keys; lists and empty mappings stay whole, empty ``init_args`` go."""
     return dict(_leaves("", values))
 
 
 def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and (value or prefix.endswith("init_args") or not prefix):
         for key, entry in value.items():
             yield from _leaves(f"{prefix}.{key}" if prefix else str(key), entry)
     else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 _MISSING = object()
+_AMBIGUOUS = frozenset(" \t\r\n=\"'[](),{}")
 
 
 def trial_names(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -17,9 +17,10 @@ def trial_names(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
         configurations: A flat mapping of dotted keys to values per trial, as ``Configuration.flat()`` gives it.
 
     Returns:
-        Names in the order given. A key is shortened to its last part (``model.init_args.width`` to ``width``, a class
-        path to its component), or to as many parts as keep two keys apart; a value that a trial does not have is left
-        out. The only trial of a sweep is named after its model and data.
+        Names in the order given, no two alike. A key is shortened to its last part (``model.init_args.width`` to
+        ``width``, a class path to its component), or to as many parts as keep two keys apart; a value that a trial does
+        not have, or that merely comes with its class, is left out. The only trial of a sweep is named after its model
+        and data.
     """
     if not configurations:
         return []
@@ -27,23 +28,28 @@ def trial_names(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
     if not varying:
         varying = [key for key in ("model.class_path", "data.class_path", "seed") if key in configurations[0]]
     labels = _labels(varying)
-    return [" ".join(f"{labels[key]}={_text(key, values[key])}" for key in varying if key in values) for values in configurations]
+    texts = {key: _texts(key, (values[key] for values in configurations if key in values)) for key in varying}
+    words = (
+        [f"{labels[key]}={texts[key][_identity(values[key])]}" for key in varying if key in values]
+        for values in configurations
+    )
+    return list(_numbered(" ".join(pairs) for pairs in words))
 
 
 def _varying_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
     first = configurations[0]
     varying: dict[str, None] = {}
     for values in configurations[1:]:
-        if values.keys() == first.keys():
-            varying.update((key, None) for key, value in values.items() if value != first[key])
-        else:
-            keys = first.keys() | values.keys()
-            varying.update((key, None) for key in keys if values.get(key, _MISSING) != first.get(key, _MISSING))
+        for key, value in values.items():
+            if key not in varying and not _same(value, first.get(key, _MISSING)):
+                varying[key] = None
+        if values.keys() != first.keys():
+            varying.update(dict.fromkeys(first.keys() - values.keys()))
     differs_by_class = {key.rpartition(".")[0] for key in varying if key.endswith(".class_path")}
-    order = {key: index for index, key in enumerate(key for values in configurations for key in values)}
+    order = {key: index for index, key in enumerate(dict.fromkeys(key for values in configurations for key in values))}
     # What only one class has is told by the class's name, unless its values vary among the trials of that class.
     kept = [key for key in varying if not _follows_class(key, differs_by_class, configurations)]
-    return sorted(kept, key=lambda key: (key in ("seed",), order.get(key, len(order))))
+    return sorted(kept, key=lambda key: (key == "seed", order[key]))
 
 
 def _follows_class(key: str, differing: set[str], configurations: Sequence[Mapping[str, Any]]) -> bool:
@@ -54,21 +60,87 @@ def _follows_class(key: str, differing: set[str], configurations: Sequence[Mappi
     for values in configurations:
         class_path = values.get(f"{component}.class_path")
         value = values.get(key, _MISSING)
-        if by_class.setdefault(class_path, value) != value:
+        if not _same(by_class.setdefault(class_path, value), value):
             return False
     return True
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two values are the same to a signature, to which ``1``, ``1.0`` and ``true`` are three."""
+    if one is other:
+        return True
+    if one is _MISSING or other is _MISSING:
+        return False
+    simple = isinstance(one, (str, int, float)) and type(one) is type(other)
+    return one == other if simple else _identity(one) == _identity(other)
+
+
+def _identity(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
 def _labels(keys: Sequence[str]) -> dict[str, str]:
-    parts = {key: [part for part in key.split(".") if part not in ("init_args", "class_path")] or [key] for key in keys}
-    labels = {key: parts[key][-1] for key in keys}
-    counts = Counter(labels.values())
-    return {key: labels[key] if counts[labels[key]] == 1 else ".".join(parts[key]) for key in keys}
+    # A class and what stands in its place (null) have the same parts, and go by one label: no trial has both.
+    parts = {
+        key: tuple(part for part in key.split(".") if part not in ("init_args", "class_path")) or (key,) for key in keys
+    }
+    return {key: _label(own, set(parts.values()) - {own}) for key, own in parts.items()}
 
 
-def _text(key: str, value: Any) -> str:
+def _label(own: tuple[str, ...], others: set[tuple[str, ...]]) -> str:
+    for length in range(1, len(own)):
+        if not any(other[-length:] == own[-length:] for other in others):
+            return ".".join(own[-length:])
+    return ".".join(own)
+
+
+def _texts(key: str, values: Iterable[Any]) -> dict[str, str]:
+    """Return a text for each of a key's values (by its identity), the shortest form that tells all of them apart."""
+    distinct = {_identity(value): value for value in values}
+    for form in (_class_name if key.endswith(".class_path") else _short, _long):
+        texts = {identity: form(value) for identity, value in distinct.items()}
+        if len(set(texts.values())) == len(texts):
+            return texts
+    return {identity: identity for identity in distinct}
+
+
+def _class_name(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _short(value: Any) -> str:
+    """Text bare where it can be, classes by their names alone."""
     if isinstance(value, str):
-        return value.rpartition(".")[2] if key.endswith("class_path") else value
+        return value if value and not set(value) & _AMBIGUOUS else json.dumps(value)
+    if isinstance(value, Mapping) and "class_path" in value:
+        return _class_name(value["class_path"])
+    if isinstance(value, list):
+        return f"[{','.join(map(_short, value))}]"
+    return _plain(value)
+
+
+def _long(value: Any) -> str:
+    """Text in quotes, classes by their paths and with their arguments."""
+    if isinstance(value, Mapping) and "class_path" in value:
+        arguments = ",".join(f"{name}={_long(entry)}" for name, entry in (value.get("init_args") or {}).items())
+        return f"{value['class_path']}({arguments})"
+    if isinstance(value, list):
+        return f"[{','.join(map(_long, value))}]"
+    return _plain(value)
+
+
+def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return json.dumps(value)
+
+
+def _numbered(names: Iterable[str]) -> Iterator[str]:
+    """Yield ``names``, with a number behind one that is taken already."""
+    taken: set[str] = set()
+    for name in names:
+        number = 1
+        while (unique := name if number == 1 else f"{name} ({number})") in taken:
+            number += 1
+        taken.add(unique)
+        yield unique

@@ -66,7 +66,15 @@ class TrainerOptions:
         if self.max_epochs < 1:
             raise ValueError(f"trainer.max_epochs: {self.max_epochs} is not a positive number")
         if self.accumulate_grad_batches < 1:
-            raise ValueError(f"trainer.accumulate_grad_batches: {self.accumulate_grad_batches} is not a positive number")
+            raise ValueError(
+                f"trainer.accumulate_grad_batches: {self.accumulate_grad_batches} is not a positive number"
+            )
+        for name in ("limit_train_batches", "limit_val_batches"):
+            limit = getattr(self, name)
+            if limit is not None and not (limit >= 0 if isinstance(limit, int) else 0 <= limit <= 1):
+                raise ValueError(
+                    f"trainer.{name}: {limit} is neither a number of batches nor a fraction between 0.0 and 1.0"
+                )
 
 
 @dataclass(frozen=True)

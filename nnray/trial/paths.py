@@ -15,7 +15,9 @@ _CHECKPOINT = re.compile(r"epoch=(\d+)\.safetensors")
 def check_sweep_name(name: str) -> str:
     """Return ``name`` if it can be the name of a sweep (and so of a folder), else raise StoreError."""
     if not _SWEEP_NAME.fullmatch(name):
-        raise StoreError(f"{name!r} cannot name a sweep: use letters, digits, '.', '_' and '-', beginning with a letter or digit")
+        raise StoreError(
+            f"{name!r} cannot name a sweep: use letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        )
     return name
 
 

@@ -30,7 +30,9 @@ class ConfigurationLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # typ
             if not isinstance(key, yaml.ScalarNode):
                 continue
             if key.value in seen and key.value != "<<":
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
