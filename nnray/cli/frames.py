@@ -26,7 +26,7 @@ def readable_trials(frame: pd.DataFrame, metrics: list[str], metric: str | None)
     status = ["status"] if (frame["status"] != "completed").any() else []
     error = ["error"] if frame["error"].notna().any() else []
     best = [BEST + metric] if metric and BEST + metric in frame.columns else []
-    return _labelled(frame[["trial", *told, *status, *best, *metrics, "duration_s", *error]])
+    return labelled(frame[["trial", *told, *status, *best, *metrics, "duration_s", *error]])
 
 
 def readable_means(frame: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
@@ -38,10 +38,11 @@ def readable_means(frame: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
         if f"{metric}/mean" in frame.columns:
             pairs = zip(frame[f"{metric}/mean"], frame[f"{metric}/std"], strict=True)
             shown[metric] = [" ± ".join(filter(None, (cell(mean), cell(std)))) for mean, std in pairs]
-    return _labelled(shown)
+    return labelled(shown)
 
 
-def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
+def labelled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return ``frame`` with the shortest names that tell its columns apart, and classes without their modules."""
     from nnray.store.query import short_labels
 
     labels = short_labels(frame.columns)
@@ -53,7 +54,7 @@ def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def cell(value: Any) -> str:
-    """Return a value as text: four digits of a number, times to the second, nothing for what is missing."""
+    """Return a value as one line: four digits of a number, times to the second, nothing for what is missing."""
     import pandas as pd
 
     if value is None or value is pd.NA or value is pd.NaT:
@@ -64,7 +65,7 @@ def cell(value: Any) -> str:
         if math.isnan(value):
             return ""
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
-    return str(value)
+    return " ".join(str(value).split())
 
 
 def markdown(frame: pd.DataFrame) -> str:

@@ -16,14 +16,15 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from nnray.cli.frames import markdown, print_table, readable_means, readable_trials
+from nnray.cli.frames import labelled, markdown, print_table, readable_means, readable_trials
 from nnray.cli.store_option import add_store_option
 from nnray.errors import StoreError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("table", "csv", "json", "markdown")
+FOR_PEOPLE = ("table", "markdown")
+FORMATS = (*FOR_PEOPLE, "csv", "json")
 EXIT_OK = 0
 
 
@@ -66,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
         frame = frame.head(arguments.top)
     if arguments.columns:
         frame = frame[[find_column(frame, name) for name in arguments.columns.split(",")]]
-    elif arguments.format in ("table", "markdown"):
+        frame = labelled(frame) if arguments.format in FOR_PEOPLE else frame
+    elif arguments.format in FOR_PEOPLE:
         frame = readable_means(frame, metrics) if arguments.over else readable_trials(frame, metrics, metric)
     _PRINTERS[arguments.format](frame)
     return EXIT_OK
