@@ -30,8 +30,11 @@ class Changes:
         """Return what a person should know, a line each; none if nothing has changed."""
         lines = []
         if self.code:
-            commits = sorted({_commit(Code(trial.record.git_commit, trial.record.git_diff)) for trial in self.code if trial.record})
-            lines.append(f"{len(self.code)} finished trials were trained by other code ({', '.join(commits[:3])}; now {_commit(now)})")
+            commits = sorted(
+                {_commit(Code(trial.record.git_commit, trial.record.git_diff)) for trial in self.code if trial.record}
+            )
+            then = ", ".join(commits[:3])
+            lines.append(f"{len(self.code)} finished trials were trained by other code ({then}; now {_commit(now)})")
         if self.data:
             lines.append(f"{len(self.data)} finished trials were trained on other data: its content has changed since")
         return lines
@@ -60,7 +63,9 @@ def _trained_on_other_data(done: list[PlannedTrial]) -> list[PlannedTrial]:
     other = []
     for trials in by_data.values():
         fingerprint = _fingerprint(trials[0])
-        other += [trial for trial in trials if trial.record and fingerprint not in (None, trial.record.data_fingerprint)]
+        other += [
+            trial for trial in trials if trial.record and fingerprint not in (None, trial.record.data_fingerprint)
+        ]
     return other
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from nnray.store.files import write_text
 from nnray.store.membership import Membership, members
 from nnray.store.record import Record
 from nnray.store.weights import kept_epochs
+from nnray.sweep.adoption import adopt, find_adoptable, is_half_adopted
 from nnray.trial.configuration import Configuration, resolve
 from nnray.trial.merging import merge
 from nnray.trial.name import trial_names
@@ -35,6 +36,8 @@ class PlannedTrial:
         state: ``complete`` and ``stopped`` are done, ``failed`` has failed before, ``running`` is being trained by
             another command, ``resume`` has been started and ``run`` has not.
         record: What is recorded of it, None if nothing is.
+        former: The folder that holds it under a signature that it had before an option was added, if there is one; to
+            be taken over (:mod:`nnray.sweep.adoption`).
     """
 
     configuration: Configuration
@@ -42,6 +45,7 @@ class PlannedTrial:
     paths: TrialPaths
     state: State
     record: Record | None
+    former: TrialPaths | None = None
 
     @property
     def signature(self) -> str:
@@ -88,6 +92,8 @@ class Plan:
         """
         try:
             for trial in self.trials:
+                if trial.former is not None:
+                    adopt(trial.former, trial.paths)
                 enlist(trial.paths, trial.configuration, trial.membership, self.sweep.name)
                 if trial.signature in self.retrain:
                     forget(trial.paths)
@@ -128,7 +134,7 @@ def make_plan(
         sweep: What is asked for.
         store: Where results are kept.
         folder: Where the sweep's base file is looked up.
-        settings: Dotted keys that are put over the base of every trial.
+        settings: Dotted keys that win over all others; trials that they make the same are one trial.
         retry_failed: Whether trials that failed before are to be trained again.
 
     Raises:
@@ -136,19 +142,24 @@ def make_plan(
         SpaceError: If there are no trials, or two are the same.
         StoreError: If the store's records are damaged or it cannot be written.
     """
-    base = merge(sweep.base_configuration(folder), settings or {})
-    configurations = [resolve(merge(base, overrides)) for overrides in _expanded(sweep)]
+    settings = settings or {}
+    # Twice: a class that is set has to be there before the space's arguments are put into it, and to be there still
+    # after a trial that names another.
+    base = merge(sweep.base_configuration(folder), settings)
+    configurations = [resolve(merge(base, overrides, settings)) for overrides in _expanded(sweep)]
+    if settings:
+        configurations = list(
+            {configuration.full_signature: configuration for configuration in configurations}.values()
+        )
     if not configurations:
         raise SpaceError(f"the sweep {sweep.name} has no trials")
     names = trial_names([configuration.flat() for configuration in configurations])
-    _refuse_duplicates(sweep, configurations)
+    _refuse_duplicates(sweep, configurations, names)
     check_place(store)
-    trials = tuple(
-        planned(store, configuration, Membership(name, position, sweep.metric, sweep.mode))
-        for position, (configuration, name) in enumerate(zip(configurations, names, strict=True))
-    )
-    signatures = {trial.signature for trial in trials}
-    departed = tuple(paths for paths in members(store, sweep.name) if paths.signature not in signatures)
+    places = (Membership(name, position, sweep.metric, sweep.mode) for position, name in enumerate(names))
+    trials = planned_trials(store, list(zip(configurations, places, strict=True)))
+    here = {folder.signature for trial in trials for folder in (trial.paths, trial.former) if folder is not None}
+    departed = tuple(paths for paths in members(store, sweep.name) if paths.signature not in here)
     return Plan(sweep, store, trials, departed, retry_failed)
 
 
@@ -158,30 +169,53 @@ def _expanded(sweep: Sweep) -> Iterable[Mapping[str, Any]]:
     except NnrayError:
         raise
     except Exception as error:  # the person's own generator
-        raise SpaceError(f"trials of the sweep {sweep.name}: {type(error).__name__}: {error}") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SpaceError(f"trials of the sweep {sweep.name}: {reason}") from error
 
 
-def _refuse_duplicates(sweep: Sweep, configurations: list[Configuration]) -> None:
+def _refuse_duplicates(sweep: Sweep, configurations: list[Configuration], names: list[str]) -> None:
     seen: dict[str, int] = {}
     for number, configuration in enumerate(configurations, start=1):
         first = seen.setdefault(configuration.full_signature, number)
         if first != number:
             raise SpaceError(
-                f"trials {first} and {number} of the sweep {sweep.name} are the same ({configuration.signature}): "
-                "their configurations differ in nothing that can change a result"
+                f"trials {first} ({names[first - 1]}) and {number} ({names[number - 1]}) of the sweep {sweep.name} are "
+                f"the same ({configuration.signature}): they differ in nothing that can change a result"
             )
 
 
 def planned(store: StorePaths, configuration: Configuration, membership: Membership) -> PlannedTrial:
-    """Return a trial with what the store knows of it; raise StoreError if that is damaged or another's."""
+    """Return one trial with what the store knows of it: see :func:`planned_trials`."""
+    return planned_trials(store, [(configuration, membership)])[0]
+
+
+def planned_trials(store: StorePaths, entries: Sequence[tuple[Configuration, Membership]]) -> tuple[PlannedTrial, ...]:
+    """Return trials with what the store knows of them; nothing is written.
+
+    Raises:
+        StoreError: If a record is damaged, or a folder belongs to another configuration.
+    """
+    known = frozenset(configuration.signature for configuration, _ in entries)
+    missing = [
+        configuration for configuration, _ in entries if not store.trial(configuration.signature).folder.exists()
+    ]
+    former = find_adoptable(store, missing, known) if missing else {}
+    return tuple(_planned(store, *entry, former.get(entry[0].signature)) for entry in entries)
+
+
+def _planned(
+    store: StorePaths, configuration: Configuration, membership: Membership, former: TrialPaths | None
+) -> PlannedTrial:
     paths = store.trial(configuration.signature)
-    record = Record.read(paths.record)
-    if record is not None and record.signature != configuration.full_signature:
-        raise StoreError(
-            f"{paths.folder} belongs to another configuration whose signature begins alike: "
-            f"{record.signature} and {configuration.full_signature}"
-        )
-    return PlannedTrial(configuration, membership, paths, _state(paths, record), record)
+    record = Record.read((former or paths).record)
+    if former is None and record is not None and record.signature != configuration.full_signature:
+        if not is_half_adopted(paths, record):
+            raise StoreError(
+                f"{paths.folder} belongs to another configuration whose signature begins alike: "
+                f"{record.signature} and {configuration.full_signature}"
+            )
+        former = paths
+    return PlannedTrial(configuration, membership, paths, _state(former or paths, record), record, former)
 
 
 def _state(paths: TrialPaths, record: Record | None) -> State:
@@ -190,7 +224,7 @@ def _state(paths: TrialPaths, record: Record | None) -> State:
     if record.status == "completed":
         return "complete"
     if record.status in ("stopped", "failed"):
-        return record.status  # type: ignore[return-value]
+        return record.status
     if is_claimed(paths.claim):
         return "running"
     return "resume" if paths.resume.exists() else "run"

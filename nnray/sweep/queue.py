@@ -93,7 +93,7 @@ class TrialQueue:
         if record is None:
             return None
         if record.status in ("completed", "stopped"):
-            return record.status  # type: ignore[return-value]
+            return record.status
         if record.status == "failed" and record.ended is not None and record.ended >= self._started:
             return "failed"
         return None
