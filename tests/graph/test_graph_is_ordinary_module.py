@@ -73,6 +73,13 @@ def test_copies_compute_the_same_with_weights_of_their_own(make_copy, used_befor
     assert not torch.equal(twin(x), expected)
 
 
+def test_use_leaves_nothing_in_the_pickle(x):
+    model = small().eval()
+    before = len(pickle.dumps(model))
+    model(x, outputs="*")
+    assert len(pickle.dumps(model)) == before
+
+
 def test_lambdas_cannot_be_pickled_but_deep_copied(x):
     model = GraphModule({"a": lambda x: x + 1})
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):

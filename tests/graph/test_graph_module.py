@@ -132,6 +132,12 @@ def test_values_are_freed_after_their_last_use(x):
     assert [result() is not None for result in step.results] == [False] * 6
 
 
+def test_all_arguments_of_an_operation_are_freed_when_it_was_their_last_use(x):
+    step = Recorder()
+    GraphModule({"a": step, "b": step, "sum": (step, ["a", "b"]), "d": step})(x)
+    assert step.alive_before == [False, False, True]
+
+
 def test_requested_values_are_kept_and_no_others(x):
     step = Recorder()
     model = GraphModule({"a": step, "b": step, "c": step, "d": step})
