@@ -50,7 +50,9 @@ class Claim:
     def __enter__(self) -> Claim:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.release()
 
 
@@ -86,6 +88,8 @@ def _locked(path: Path, kind: int) -> int | None:
     except OSError as error:
         os.close(descriptor)
         if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise StoreError(f"{path.parent} lies on a file system without locks, which nnray needs to run a trial only once") from error
+            raise StoreError(
+                f"{path.parent} lies on a file system without locks, which nnray needs to run a trial only once"
+            ) from error
         raise
     return descriptor

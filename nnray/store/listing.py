@@ -77,10 +77,6 @@ class SweepListing:
         """Look at the folders of ``signatures`` alone; return those whose rows changed."""
         return {signature for signature in signatures if self._read(self.store.trial(signature))}
 
-    def unfinished(self) -> list[str]:
-        """Return the signatures of the trials that are not completed: the ones that others may be working on."""
-        return [signature for signature, (_, entry) in self._listed.items() if entry.trial.record.status != "completed"]
-
     def running(self) -> list[str]:
         """Return the signatures of the trials that a living process was running when they were last looked at."""
         return [signature for signature, (_, entry) in self._listed.items() if entry.trial.status == "running"]

@@ -24,7 +24,7 @@ class MirrorThread:
     def __init__(self, mirror: MlflowMirror) -> None:
         self._mirror = mirror
         self._pending: dict[str, ListedTrial] = {}
-        self._missed: dict[str, str] = {}
+        self._missed: dict[str, str] | None = None
         self._changed = threading.Condition()
         self._closing = False
         self._warned = False
@@ -45,12 +45,12 @@ class MirrorThread:
         with self._changed:
             self._closing = True
             self._pending = {listed.signature: listed for listed in trials}
-            self._missed = {}
             self._changed.notify()
         self._thread.join(patience_s)
         with self._changed:
-            late = f"{self._mirror.uri} took longer than {patience_s:g} s"
-            return self._missed | (dict.fromkeys(self._pending, late) if self._thread.is_alive() else {})
+            if self._missed is None:
+                return dict.fromkeys(self._pending, f"{self._mirror.uri} took longer than {patience_s:g} s")
+            return self._missed
 
     def _run(self) -> None:
         self._mirror.sync([])  # makes the database while the first trials are being trained

@@ -264,3 +264,18 @@ def test_rebuilding_needs_nothing_but_the_folders(tmp_path):
     assert (report.trials, len(report.damaged), report.problem) == (2, 1, None)
     assert (len(read_counts), len(mirrored)) == (3, 2)
     assert len(read(store)) == 2
+
+
+def test_a_server_that_hangs_keeps_nobody_waiting_for_longer_than_was_said(tmp_path):
+    import socket
+
+    store = write_trials(tmp_path, 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        books = Bookkeeper(store, "digits", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        started = time.monotonic()
+        books.flush()
+        assert len(read(store)) == 2
+        report = books.close(patience_s=0.5)
+        assert time.monotonic() - started < 5
+    assert report.mirrored == 0
+    assert "took longer than 0.5 s" in next(iter(report.missed.values()))
