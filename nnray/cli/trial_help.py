@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nnray.trial.components import arguments_help, find_class, public_path
+from nnray.trial.class_paths import public_path
+from nnray.trial.components import arguments_help, find_class
 
 
 def class_help(kind: str, name: str) -> str:

@@ -24,6 +24,7 @@ from nnray.errors import ConfigurationError, did_you_mean
 from nnray.trial import options
 from nnray.trial.merging import HOMES
 from nnray.trial.parser_errors import parser_error_line
+from nnray.trial.plain_data import plain_arguments
 
 # The annotation of TrainerOptions.callbacks is resolved by jsonargparse in the module that defines the class.
 options.Callback = Callback
@@ -99,20 +100,6 @@ def _names_of(module: Any, base: type) -> list[str]:
 
 
 @functools.cache
-def public_path(cls: type, given: str | None = None) -> str:
-    """Return the shortest path by which ``cls`` can be imported, so that one class has one name in a signature.
-
-    A class that cannot be imported by its own name (one that a function made, say) keeps the path ``given``.
-    """
-    parts = cls.__module__.split(".")
-    for length in range(1, len(parts) + 1):
-        module = importlib.import_module(".".join(parts[:length]))
-        if getattr(module, cls.__qualname__, None) is cls:
-            return f"{module.__name__}.{cls.__qualname__}"
-    return given or f"{cls.__module__}.{cls.__qualname__}"
-
-
-@functools.cache
 def parameters_of(cls: type) -> frozenset[str]:
     """Return the names of the arguments that ``cls`` can be built with."""
     return frozenset(_parser(cls, frozenset()).get_defaults().get("init_args", {}).keys())
@@ -133,7 +120,7 @@ def has_attribute(cls: type, name: str) -> bool:
 
 @functools.cache
 def _parser(cls: type, linked: frozenset[str]) -> jsonargparse.ArgumentParser:
-    parser = jsonargparse.ArgumentParser(exit_on_error=False, default_env=False)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False, default_env=False, parser_mode="json")
     parser.add_class_arguments(cls, "init_args", skip=set(linked), fail_untyped=False, instantiate=False)
     return parser
 
@@ -198,9 +185,7 @@ def _resolved_text(prefix: str, cls: type, text: str, linked: frozenset[str], gi
     except Exception as error:  # jsonargparse raises ArgumentError, and whatever a type's own conversion raises
         at_fault = next((value for name, value in given.values.items() if f'"init_args.{name}"' in str(error)), None)
         raise ConfigurationError(parser_error_line(prefix, str(error), at_fault, _arguments_at)) from error
-    return json.dumps(
-        json.loads(parser.dump(parsed, format="json", skip_unset=False, skip_validation=True)).get("init_args", {})
-    )
+    return plain_arguments(parser, parsed)
 
 
 def _admits_none(parser: jsonargparse.ArgumentParser, name: str) -> bool:

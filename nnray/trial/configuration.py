@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nnray.errors import ConfigurationError, did_you_mean
+from nnray.trial.class_paths import public_path
 from nnray.trial.merging import COMPONENTS, flatten, merge
 from nnray.trial.options import CheckpointOptions, TrainerOptions, TrialOptions
 from nnray.trial.signature import SHORT_SIGNATURE, signature_of
@@ -206,7 +207,7 @@ class _Resolution:
                 )
 
     def _component(self, kind: str, cls: type | None, value: Any, links: frozenset[str]) -> dict[str, Any] | None:
-        from nnray.trial.components import parameters_of, public_path, resolve_arguments
+        from nnray.trial.components import parameters_of, resolve_arguments
 
         if cls is None:
             return None
