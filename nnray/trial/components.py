@@ -205,8 +205,8 @@ def _arguments_at(path: str) -> frozenset[str]:
     return parameters_of(getattr(importlib.import_module(module), name))
 
 
-def _key(prefix: str, name: str) -> str:
-    return ".".join(part for part in (prefix, name) if part)
+def _key(prefix: str, name: object) -> str:
+    return ".".join(str(part) for part in (prefix, name) if part != "")
 
 
 def build(cls: type, arguments: Mapping[str, Any], linked: Mapping[str, Any]) -> Any:

@@ -51,7 +51,7 @@ def _class_fact(path: str, fact: str, arguments_of: Callable[[str], Iterable[str
         return f"{name} has no argument {unknown[1]!r}{did_you_mean(unknown[1], arguments_of(path))}"
     if missing := re.search(r"arguments are required: (.*)", fact):
         return f"{name} needs the argument {missing[1].strip()} and has no default for it"
-    if re.search(r"has no attribute", fact):
+    if re.search(r"module '[^']+' has no attribute", fact):
         return f"there is no {name!r} in {module}{did_you_mean(name, _classes_in(module))}"
     text = fact.partition(f"given class_path '{path}':")[2].partition("\n    - Expected a")[0]
     return f"cannot use {path}: {' '.join(text.split())}"
