@@ -8,6 +8,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -79,15 +80,26 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training figures."""
-        self.log_dict({**self._training.means("train"), "lr": _exact(self._learning_rate)})
+        self._publish({**self._training.means("train"), "lr": _exact(self._learning_rate)})
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation figures."""
-        self.log_dict(self._evaluation.means("val"))
+        self._publish(self._evaluation.means("val"))
 
     def on_test_epoch_end(self) -> None:
         """Log the test figures."""
         self.log_dict(self._evaluation.means("test"))
+
+    def _publish(self, figures: dict[str, Tensor]) -> None:
+        """Log the figures of an epoch.
+
+        Where a fit has no logger, callbacks and plateau schedulers are all who read them, and they read
+        ``trainer.callback_metrics``. Putting them there takes microseconds, ``log_dict`` 0.3 ms a figure.
+        """
+        if self.trainer.state.fn != TrainerFn.FITTING or self.trainer.loggers:
+            self.log_dict(figures)
+        else:
+            self.trainer.callback_metrics.update(figures)
 
     def _loss_and_logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         images, labels = batch
