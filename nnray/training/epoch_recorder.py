@@ -13,13 +13,9 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from nnray.errors import TrialError
 from nnray.store.metrics_log import Row, append_row, best_value
-from nnray.store.weights import kept_epochs, save_weights
+from nnray.store.weights import TASK_PREFIX, kept_epochs, save_weights
 from nnray.trial.options import CheckpointOptions
 from nnray.trial.paths import TrialPaths
-
-TASK_PREFIX = "task:"
-"""Begins the names of tensors in a checkpoint that belong to the task and not to its model."""
-
 
 class EpochRecorder(Checkpoint):
     """Appends to ``metrics.jsonl``, keeps weights, and stops a trial that has diverged.
