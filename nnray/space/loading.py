@@ -95,8 +95,14 @@ def _described(path: Path) -> Sweep:
     space = values.get("space") or {}
     if not isinstance(space, dict):
         raise SpaceError(f"{path}: space: a mapping of dotted keys is expected, not {space!r}")
-    values["space"] = {key: grid(value) if isinstance(value, list) else value for key, value in space.items()}
     try:
+        values["space"] = {key: _axis(key, value) for key, value in space.items()}
         return Sweep(**values)
     except SpaceError as error:
         raise SpaceError(f"{path}: {error}") from error
+
+
+def _axis(key: str, value: Any) -> Any:
+    if value == []:
+        raise SpaceError(f"space: {key}: the list has no values")
+    return grid(value) if isinstance(value, list) else value

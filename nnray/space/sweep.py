@@ -36,6 +36,8 @@ class Resources:
     @classmethod
     def of(cls, values: Mapping[str, Any] | None) -> Resources:
         """Return the resources that ``values`` (``{"cpu": 1, "gpu": 0.25}``) name; raise SpaceError on others."""
+        if values is not None and not isinstance(values, Mapping):
+            raise SpaceError(f"resources: a dict such as {{'cpu': 1}} is expected, not {values!r}")
         given = dict(values or {})
         for key, amount in given.items():
             if key not in ("cpu", "gpu"):

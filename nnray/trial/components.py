@@ -141,6 +141,8 @@ def resolve_arguments(
     """
     try:
         text = json.dumps(given, sort_keys=True, default=repr)
+        if "\\ud" in text:  # perhaps half of a surrogate pair, which no file can hold
+            json.dumps(given, default=repr, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:  # keys that are not text, or a value that holds itself
         raise ConfigurationError(f"{prefix or 'the configuration'}: {given!r} is not plain data: {error}") from error
     return json.loads(_resolved_text(prefix, cls, text, linked, _Given(given, text)))

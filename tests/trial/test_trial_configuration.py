@@ -144,7 +144,9 @@ def test_a_number_of_batches_and_a_fraction_are_two_things():
 
 def test_files_and_what_comes_later_wins(tmp_path):
     first, second = tmp_path / "first.yaml", tmp_path / "second.json"
-    first.write_text("model: {class_path: ResNet, init_args: {depth: 20, width: 8}}\noptimizer.lr: 1e-3\ndata: Digits\n")
+    first.write_text(
+        "model: {class_path: ResNet, init_args: {depth: 20, width: 8}}\noptimizer.lr: 1e-3\ndata: Digits\n"
+    )
     second.write_text('{\n\t"model": {\n\t\t"init_args": {"width": 4}},\n\t"optimizer": {"init_args": {"lr": 2e-3}}}')
     raw = merge({}, read_configuration_file(first), read_configuration_file(second), {"seed": 3})
     values = resolve(raw).values

@@ -141,7 +141,19 @@ ODD = [None, True, -1, 0, 3.5, float("nan"), float("inf"), 10**400, "", "x", "1"
        [], [None], [[]], {}, {"a": 1}, {1: 2}, {1: 2, "a": 3}, {None: 1}, {"class_path": "x.y"}, {"class_path": None},
        {"class_path": "MLP", "init_args": {"width": []}}, {"init_args": []}, [{"class_path": "torch.nn.ReLU", "init_args": None}],
        [{"class_path": []}], (1, 2), {1, 2}, b"x", object(), print, range(2), 1j, Ellipsis]  # fmt: skip
-PARTS = ["model", "data", "optimizer", "lr_scheduler", "task", "trainer", "checkpoint", "seed", "threads", "source", "other"]
+PARTS = [
+    "model",
+    "data",
+    "optimizer",
+    "lr_scheduler",
+    "task",
+    "trainer",
+    "checkpoint",
+    "seed",
+    "threads",
+    "source",
+    "other",
+]
 NAMES = ["class_path", "init_args", "width", "augment", "lr", "betas", "callbacks", "max_epochs", "keep", "label_smoothing",
          "step_size", "a", "batch_size", "limit_train_batches", "self", "__class__", "cls", "help", "init_args.width", "print_config"]  # fmt: skip
 

@@ -107,7 +107,9 @@ def test_a_model_takes_channels_classes_and_size_from_the_data():
 @pytest.mark.parametrize("name", ["in_channels", "num_classes", "image_size"])
 def test_what_comes_from_the_data_cannot_be_given(name):
     raw = {**parts(model="Net", data="Declares"), f"model.{name}": 3}
-    with pytest.raises(ConfigurationError, match=rf"^model\.init_args\.{name} is taken from another part of the conf.*; leave"):
+    with pytest.raises(
+        ConfigurationError, match=rf"^model\.init_args\.{name} is taken from another part of the conf.*; leave"
+    ):
         resolve(raw)
 
 
@@ -138,7 +140,9 @@ def test_data_that_says_nothing_of_itself_leaves_the_model_its_own_arguments():
     data = configuration.build_data()
     assert configuration.data_facts(data) == {}
     assert configuration.build_model({}).weight.shape == (3, 16)
-    with pytest.raises(ConfigurationError, match=r"^model\.init_args\.image_size: Net needs this argument and has no default"):
+    with pytest.raises(
+        ConfigurationError, match=r"^model\.init_args\.image_size: Net needs this argument and has no default"
+    ):
         resolve(parts(model="Net", data="Silent"))
 
 
@@ -163,7 +167,9 @@ def test_a_task_that_takes_the_model_and_configures_its_own_optimizer():
 
 
 def test_a_task_that_takes_all_parts_as_untyped_arguments():
-    configuration = resolve({**parts(task="Whole", model="Net", data="Declares"), "lr_scheduler": "StepLR", "lr_scheduler.step_size": 1})
+    configuration = resolve(
+        {**parts(task="Whole", model="Net", data="Declares"), "lr_scheduler": "StepLR", "lr_scheduler.step_size": 1}
+    )
     assert configuration.values["task"]["init_args"] == {"margin": 0.5}
     assert configuration.values["optimizer"]["class_path"] == "torch.optim.AdamW"
     task = configuration.build_task(model=1, optimizer=2, lr_scheduler=3, num_classes=4)

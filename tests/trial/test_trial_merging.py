@@ -47,7 +47,11 @@ def test_null_takes_a_component_away_with_its_arguments():
 
 
 def test_later_updates_win_and_none_is_changed():
-    one, two, three = {"trainer.max_epochs": 1}, {"trainer": {"max_epochs": 2, "precision": "a"}}, {"trainer.max_epochs": 3}
+    one, two, three = (
+        {"trainer.max_epochs": 1},
+        {"trainer": {"max_epochs": 2, "precision": "a"}},
+        {"trainer.max_epochs": 3},
+    )
     assert merge({}, one, two, three) == {"trainer": {"max_epochs": 3, "precision": "a"}}
     assert merge({}, three, two, one) == {"trainer": {"max_epochs": 1, "precision": "a"}}
     assert two == {"trainer": {"max_epochs": 2, "precision": "a"}}
@@ -125,7 +129,10 @@ def test_assignments_that_are_none(word, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"seed: 1\nmodel: MLP\nseed: 2\n", r"config\.yaml is not YAML: the key 'seed' stands twice.* line 3, column 1"),
+        (
+            b"seed: 1\nmodel: MLP\nseed: 2\n",
+            r"config\.yaml is not YAML: the key 'seed' stands twice.* line 3, column 1",
+        ),
         (b"model: {class_path: A, class_path: B}\n", "the key 'class_path' stands twice"),
         (b"seed: [1\n", r"config\.yaml is not YAML: .*line 2"),
         (b"- 1\n- 2\n", "holds a list, where a mapping of keys to values is expected"),
