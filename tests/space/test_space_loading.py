@@ -17,7 +17,7 @@ HEAD = "from nnray import Sweep, grid\n"
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    """A function that writes a file and returns its path; what loading adds to the path of modules is taken away again."""
+    """A function that writes a file and returns its path; what loading adds to sys.path is taken away again."""
     monkeypatch.setattr(sys, "path", [*sys.path])
 
     def write(text, name="space.py"):
@@ -58,11 +58,17 @@ def test_the_sweep_of_a_file_with_more_in_it(file, text):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("space.json", json.dumps({"name": "s", "base": {"seed": 1}, "space": {"a": [1, 2], "b": 3, "c": "[x"}, "mode": "min"}, indent="\t")),
+        (
+            "space.json",
+            json.dumps(
+                {"name": "s", "base": {"seed": 1}, "space": {"a": [1, 2], "b": 3, "c": "[x"}, "mode": "min"},
+                indent="\t",
+            ),
+        ),
         ("space.yaml", "name: s\nbase: {seed: 1}\nspace:\n  a: [1, 2]\n  b: 3\n  c: '[x'\nmode: min\n"),
         ("space.yml", "{name: s, base: {seed: 1}, space: {a: [1, 2], b: 3, c: '[x'}, mode: min}"),
     ],
-)  # fmt: skip
+)
 def test_a_described_space(file, name, text):
     sweep = load_sweep(file(text, name))
     assert (sweep.name, sweep.base, sweep.mode, sweep.metric) == ("s", {"seed": 1}, "min", "val_acc")
@@ -82,24 +88,40 @@ def test_described_trials(file):
 MISTAKES = {
     "a syntax error": ("space.py", HEAD + "x = (\n", r"{path}:2: SyntaxError: '\(' was never closed"),
     "an unknown name": ("space.py", HEAD + "\nx = gird(1)\n", "{path}:3: NameError: name 'gird' is not defined"),
-    "an error in a function": ("space.py", "def f():\n    return 1 / 0\nf()\n", "{path}:2: ZeroDivisionError: division by zero"),
+    "an error in a function": (
+        "space.py",
+        "def f():\n    return 1 / 0\nf()\n",
+        "{path}:2: ZeroDivisionError: division by zero",
+    ),
     "a mistake in a sweep": ("space.py", HEAD + "sweep = Sweep(name='a b')\n", "{path}:2: 'a b' cannot name a sweep"),
     "an unknown field": ("space.py", HEAD + "sweep = Sweep(name='a', spaces=3)\n", "{path}:2: TypeError: .*'spaces'"),
     "an exit": ("space.py", "raise SystemExit(3)", "{path}:1: SystemExit: 3"),
     "an error of many lines": ("space.py", "raise ValueError('a\\nb')", "{path}:1: ValueError: a b$"),
     "no sweep": ("space.py", HEAD, r"{path} defines no sweep: it needs a line such as sweep = Sweep\("),
     "an empty file": ("space.py", "", "{path} defines no sweep"),
-    "several sweeps": ("space.py", HEAD + "a = Sweep(name='a')\nb = Sweep(name='b')\n", r"{path} defines several sweeps \(a, b\): call the one to run 'sweep'"),
+    "several sweeps": (
+        "space.py",
+        HEAD + "a = Sweep(name='a')\nb = Sweep(name='b')\n",
+        r"{path} defines several sweeps \(a, b\): call the one to run 'sweep'",
+    ),
     "another suffix": ("space.toml", "", r"{path} is not a search space: a \.py, \.yaml or \.json file is expected"),
     "no YAML": ("space.yaml", "name: [s\n", "{path} is not YAML: .*line 2"),
     "a key twice": ("space.yaml", "name: s\nname: t\n", "{path} is not YAML: the key 'name' stands twice"),
     "no mapping": ("space.yaml", "- 1\n", "{path} holds a list, where a mapping"),
-    "an unknown key": ("space.yaml", "name: s\nspaces: 3\n", "{path}: spaces: there is no such field; did you mean 'space'"),
+    "an unknown key": (
+        "space.yaml",
+        "name: s\nspaces: 3\n",
+        "{path}: spaces: there is no such field; did you mean 'space'",
+    ),
     "no name": ("space.yaml", "space: {a: 1}\n", "{path} defines no sweep: it needs a field 'name'"),
-    "a space that is none": ("space.json", '{"name": "s", "space": [1]}', r"{path}: space: a mapping of dotted keys is expected, not \[1\]"),
+    "a space that is none": (
+        "space.json",
+        '{"name": "s", "space": [1]}',
+        r"{path}: space: a mapping of dotted keys is expected, not \[1\]",
+    ),
     "an empty list": ("space.json", '{"name": "s", "space": {"a": []}}', "{path}: space: a: the list has no values"),
     "a wrong mode": ("space.yaml", "name: s\nmode: most\n", "{path}: mode: 'most' is neither"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("name", "text", "message"), MISTAKES.values(), ids=MISTAKES)

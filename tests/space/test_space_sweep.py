@@ -93,7 +93,10 @@ def test_no_trials_are_none():
         ({"space": {"a..b": 1}}, r"space: 'a\.\.b' is not a dotted key"),
         ({"space": {"a=1": 1}}, "space: 'a=1' is not a dotted key"),
         ({"space": {3: 1}}, "space: 3 is not a dotted key"),
-        ({"space": {"model.width": 1, "model.init_args.width": 2}}, r"space: model\.width and model\.init_args\.width are the same key"),
+        (
+            {"space": {"model.width": 1, "model.init_args.width": 2}},
+            r"space: model\.width and model\.init_args\.width are the same key",
+        ),
         ({"trials": 3}, "trials: a function that yields dicts of dotted keys is expected, not 3"),
         ({"trials": {"a": 1}}, "trials: a function that yields dicts"),
         ({"trials": "loops"}, "trials: a function that yields dicts"),
@@ -104,7 +107,7 @@ def test_no_trials_are_none():
         ({"resources": {"gpu": float("nan")}}, "resources: gpu is nan"),
         ({"resources": [1]}, r"resources: a dict such as \{'cpu': 1\} is expected, not \[1\]"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_meant_is_refused_at_once(fields, message):
     with pytest.raises(SpaceError, match=f"^{message}") as caught:
         Sweep(**{"name": "s", **fields})

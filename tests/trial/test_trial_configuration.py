@@ -61,8 +61,33 @@ def test_the_yaml_of_a_configuration_resolves_to_itself(raw):
 
 @pytest.mark.parametrize(
     "text",
-    ["1e-3", "1e3", "1.5", "7", "0x1F", "true", "no", "~", "", " ", "2020-01-01", "1:30", "<<", "=", "é", "#x", "-", ".5", ".inf", "a: b", "1_000", "'", "\t", "\U0001f600"],
-)  # fmt: skip
+    [
+        "1e-3",
+        "1e3",
+        "1.5",
+        "7",
+        "0x1F",
+        "true",
+        "no",
+        "~",
+        "",
+        " ",
+        "2020-01-01",
+        "1:30",
+        "<<",
+        "=",
+        "é",
+        "#x",
+        "-",
+        ".5",
+        ".inf",
+        "a: b",
+        "1_000",
+        "'",
+        "\t",
+        "\U0001f600",
+    ],
+)
 def test_text_that_could_be_something_else_stays_text(text):
     configuration = resolve({**BASE, "source": text})
     assert resolve(load_yaml(configuration.yaml())).values["source"] == text
@@ -79,8 +104,17 @@ def test_numbers_survive_yaml_to_the_last_bit(rate):
 def test_every_key_is_there_with_its_default():
     values = resolve(BASE).values
     assert list(values) == [
-        "seed", "threads", "model", "data", "optimizer", "lr_scheduler", "task", "trainer", "checkpoint", "source",
-    ]  # fmt: skip
+        "seed",
+        "threads",
+        "model",
+        "data",
+        "optimizer",
+        "lr_scheduler",
+        "task",
+        "trainer",
+        "checkpoint",
+        "source",
+    ]
     assert (values["seed"], values["threads"], values["lr_scheduler"]) == (0, 1, None)
     assert values["model"] == {
         "class_path": "nnray.models.SimpleCNN",
@@ -157,10 +191,20 @@ def test_files_and_what_comes_later_wins(tmp_path):
 
 def test_a_configuration_builds_its_parts():
     configuration = resolve(
-        {"model": "MLP", "model.width": 3, "data": "FakeData", "data.in_channels": 2, "data.image_size": 5, "seed": 7,
-         "optimizer": "SGD", "lr_scheduler": "StepLR", "lr_scheduler.step_size": 3, "task.label_smoothing": 0.1,
-         "trainer.callbacks": [{"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}]},
-    )  # fmt: skip
+        {
+            "model": "MLP",
+            "model.width": 3,
+            "data": "FakeData",
+            "data.in_channels": 2,
+            "data.image_size": 5,
+            "seed": 7,
+            "optimizer": "SGD",
+            "lr_scheduler": "StepLR",
+            "lr_scheduler.step_size": 3,
+            "task.label_smoothing": 0.1,
+            "trainer.callbacks": [{"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}],
+        },
+    )
     data = configuration.build_data()
     assert (data.seed, data.in_channels) == (7, 2)
     facts = configuration.data_facts(data)

@@ -19,10 +19,15 @@ MISTAKES = [
     ({"trainer.max_epoch": 1}, "trainer.max_epoch: there is no such key; did you mean 'max_epochs'?"),
     ({"checkpoint": {"keeps": 1}}, "checkpoint.keeps: there is no such key; did you mean 'keep'?"),
     ({"model.widht": 3}, "model.init_args.widht: SimpleCNN has no such argument; did you mean 'width'?"),
-    ({"optimizer.momentum": 1}, "optimizer.init_args.momentum: AdamW has no such argument; there is: amsgrad, betas, "
-        "capturable, differentiable, eps, foreach, fused, lr, ..."),
-    ({"model": {"class_path": "MLP", "init_arg": {}}}, "model.init_arg: beside class_path stands init_args, which holds all "
-        "arguments; did you mean 'init_args'?"),
+    (
+        {"optimizer.momentum": 1},
+        "optimizer.init_args.momentum: AdamW has no such argument; there is: amsgrad, betas, "
+        "capturable, differentiable, eps, foreach, fused, lr, ...",
+    ),
+    (
+        {"model": {"class_path": "MLP", "init_arg": {}}},
+        "model.init_arg: beside class_path stands init_args, which holds all arguments; did you mean 'init_args'?",
+    ),
     # Wrong types.
     ({"seed": "a"}, "seed: expected int, got 'a'"),
     ({"seed": 1.5}, "seed: expected int, got 1.5"),
@@ -54,52 +59,96 @@ MISTAKES = [
     ({"threads": 0}, "threads: 0 is not a positive number"),
     ({"trainer.max_epochs": 0}, "trainer.max_epochs: 0 is not a positive number"),
     ({"trainer.accumulate_grad_batches": 0}, "trainer.accumulate_grad_batches: 0 is not a positive number"),
-    ({"trainer.limit_train_batches": 1.5}, "trainer.limit_train_batches: 1.5 is neither a number of batches nor a fraction "
-        "between 0.0 and 1.0"),
-    ({"trainer.limit_val_batches": -1}, "trainer.limit_val_batches: -1 is neither a number of batches nor a fraction between "
-        "0.0 and 1.0"),
+    (
+        {"trainer.limit_train_batches": 1.5},
+        "trainer.limit_train_batches: 1.5 is neither a number of batches nor a fraction between 0.0 and 1.0",
+    ),
+    (
+        {"trainer.limit_val_batches": -1},
+        "trainer.limit_val_batches: -1 is neither a number of batches nor a fraction between 0.0 and 1.0",
+    ),
     ({"checkpoint.every_n_epochs": 0}, "checkpoint.every_n_epochs: 0 is not a positive number"),
     # Missing.
-    ({"lr_scheduler": "StepLR"}, "lr_scheduler.init_args.step_size: StepLR needs this argument and has no default for it"),
+    (
+        {"lr_scheduler": "StepLR"},
+        "lr_scheduler.init_args.step_size: StepLR needs this argument and has no default for it",
+    ),
     # Classes.
     ({"model": "Resnet"}, "model.class_path: there is no 'Resnet' in nnray.models; did you mean 'ResNet'?"),
-    ({"optimizer": "torch.optim.Adamw"}, "optimizer.class_path: there is no 'Adamw' in torch.optim; did you mean 'AdamW'?"),
-    ({"model": "nnray.modles.ResNet"}, "model.class_path: cannot import nnray.modles.ResNet: there is no module "
-        "'nnray.modles'; did you mean 'models'?"),
-    ({"model": "no_such_module.Net"}, "model.class_path: cannot import no_such_module.Net: there is no module 'no_such_module'"),
+    (
+        {"optimizer": "torch.optim.Adamw"},
+        "optimizer.class_path: there is no 'Adamw' in torch.optim; did you mean 'AdamW'?",
+    ),
+    (
+        {"model": "nnray.modles.ResNet"},
+        "model.class_path: cannot import nnray.modles.ResNet: there is no module "
+        "'nnray.modles'; did you mean 'models'?",
+    ),
+    (
+        {"model": "no_such_module.Net"},
+        "model.class_path: cannot import no_such_module.Net: there is no module 'no_such_module'",
+    ),
     ({"model": "torch.optim.SGD"}, "model.class_path: torch.optim.SGD is not a subclass of torch's Module"),
     ({"model": "torch.relu"}, "model.class_path: torch.relu is not a subclass of torch's Module"),
-    ({"data": "InMemoryDataModule"}, "data.class_path: InMemoryDataModule is abstract; there is: CIFAR10, CIFAR100, Digits, "
-        "FakeData, FashionMNIST, ImageFolder, MNIST"),
+    (
+        {"data": "InMemoryDataModule"},
+        "data.class_path: InMemoryDataModule is abstract; there is: CIFAR10, CIFAR100, Digits, "
+        "FakeData, FashionMNIST, ImageFolder, MNIST",
+    ),
     ({"model": "a..b"}, "model.class_path: 'a..b' is not a class path such as 'nnray.models.NAME'"),
     ({"model": ""}, "model.class_path: a class path such as 'nnray.models.NAME' is expected, not ''"),
     ({"model.class_path": 3}, "model.class_path: a class path such as 'nnray.models.NAME' is expected, not 3"),
     # Classes within arguments.
     ({"trainer.callbacks": "x"}, "trainer.callbacks: expected list, got 'x'"),
     ({"trainer.callbacks": [3]}, "trainer.callbacks: expected the class path of a Callback, got '3'"),
-    ({"trainer.callbacks": ["Stopp"]}, "trainer.callbacks: expected a class path such as 'package.module.NAME', got 'Stopp'"),
-    ({"trainer.callbacks": [{"class_path": STOPPING}]}, "trainer.callbacks: EarlyStopping needs the argument monitor and has "
-        "no default for it"),
-    ({"trainer.callbacks": [{"class_path": STOPPING, "init_args": {"monitor": "a", "pattience": 1}}]}, "trainer.callbacks: "
-        "EarlyStopping has no argument 'pattience'; did you mean 'patience'?"),
-    ({"trainer.callbacks": [{"class_path": STOPPING, "init_args": {"monitor": "a", "patience": "x"}}]},
-        "trainer.callbacks.patience: expected int, got 'x'"),
-    ({"trainer.callbacks": [{"class_path": STOPPING[:-1]}]}, "trainer.callbacks: there is no 'EarlyStoppin' in "
-        "lightning.pytorch.callbacks; did you mean 'EarlyStopping'?"),
-    ({"trainer.callbacks": ["no.such.Callback"]}, "trainer.callbacks: cannot use no.such.Callback: No module named 'no'"),
+    (
+        {"trainer.callbacks": ["Stopp"]},
+        "trainer.callbacks: expected a class path such as 'package.module.NAME', got 'Stopp'",
+    ),
+    (
+        {"trainer.callbacks": [{"class_path": STOPPING}]},
+        "trainer.callbacks: EarlyStopping needs the argument monitor and has no default for it",
+    ),
+    (
+        {"trainer.callbacks": [{"class_path": STOPPING, "init_args": {"monitor": "a", "pattience": 1}}]},
+        "trainer.callbacks: EarlyStopping has no argument 'pattience'; did you mean 'patience'?",
+    ),
+    (
+        {"trainer.callbacks": [{"class_path": STOPPING, "init_args": {"monitor": "a", "patience": "x"}}]},
+        "trainer.callbacks.patience: expected int, got 'x'",
+    ),
+    (
+        {"trainer.callbacks": [{"class_path": STOPPING[:-1]}]},
+        "trainer.callbacks: there is no 'EarlyStoppin' in lightning.pytorch.callbacks; did you mean 'EarlyStopping'?",
+    ),
+    (
+        {"trainer.callbacks": ["no.such.Callback"]},
+        "trainer.callbacks: cannot use no.such.Callback: No module named 'no'",
+    ),
     ({"trainer.callbacks": ["torch.optim.SGD"]}, "trainer.callbacks: torch.optim.SGD is not a subclass of Callback"),
-    ({"data.augment": [{"class_path": CROP, "init_args": {"pading": 3}}]}, "data.init_args.augment: RandomCrop has no argument "
-        "'pading'; did you mean 'padding'?"),
-    ({"data.augment": [{"class_path": CROP, "init_args": {"padding": "x"}}]}, "data.init_args.augment.padding: expected int, "
-        "got 'x'"),
-    ({"data.augment": [{"class_path": CROP, "init_args": 3}]}, "data.init_args.augment: cannot use nnray.data.RandomCrop: "
-        "'int' object has no attribute 'keys'"),
+    (
+        {"data.augment": [{"class_path": CROP, "init_args": {"pading": 3}}]},
+        "data.init_args.augment: RandomCrop has no argument 'pading'; did you mean 'padding'?",
+    ),
+    (
+        {"data.augment": [{"class_path": CROP, "init_args": {"padding": "x"}}]},
+        "data.init_args.augment.padding: expected int, got 'x'",
+    ),
+    (
+        {"data.augment": [{"class_path": CROP, "init_args": 3}]},
+        "data.init_args.augment: cannot use nnray.data.RandomCrop: 'int' object has no attribute 'keys'",
+    ),
     # What is no data at all.
-    ({"model.width": {1: 2, "a": 3}}, "model.init_args: {'width': {1: 2, 'a': 3}} is not plain data: '<' not supported between "
-        "instances of 'str' and 'int'"),
-    ({"model.init_args": {1: 2}}, "model.init_args.1: SimpleCNN has no such argument; there is: batch_norm, depth, "
-        "kernel_size, width"),
-]  # fmt: skip
+    (
+        {"model.width": {1: 2, "a": 3}},
+        "model.init_args: {'width': {1: 2, 'a': 3}} is not plain data: '<' not supported between "
+        "instances of 'str' and 'int'",
+    ),
+    (
+        {"model.init_args": {1: 2}},
+        "model.init_args.1: SimpleCNN has no such argument; there is: batch_norm, depth, kernel_size, width",
+    ),
+]
 
 
 def one_line(raw):
@@ -137,10 +186,46 @@ def test_a_module_that_fails_is_told_with_its_reason(tmp_path, monkeypatch, sour
     )
 
 
-ODD = [None, True, -1, 0, 3.5, float("nan"), float("inf"), 10**400, "", "x", "1", "a.b", "null", "\n", "\ud800", "nnray.models.MLP",
-       [], [None], [[]], {}, {"a": 1}, {1: 2}, {1: 2, "a": 3}, {None: 1}, {"class_path": "x.y"}, {"class_path": None},
-       {"class_path": "MLP", "init_args": {"width": []}}, {"init_args": []}, [{"class_path": "torch.nn.ReLU", "init_args": None}],
-       [{"class_path": []}], (1, 2), {1, 2}, b"x", object(), print, range(2), 1j, Ellipsis]  # fmt: skip
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    3.5,
+    float("nan"),
+    float("inf"),
+    10**400,
+    "",
+    "x",
+    "1",
+    "a.b",
+    "null",
+    "\n",
+    "\ud800",
+    "nnray.models.MLP",
+    [],
+    [None],
+    [[]],
+    {},
+    {"a": 1},
+    {1: 2},
+    {1: 2, "a": 3},
+    {None: 1},
+    {"class_path": "x.y"},
+    {"class_path": None},
+    {"class_path": "MLP", "init_args": {"width": []}},
+    {"init_args": []},
+    [{"class_path": "torch.nn.ReLU", "init_args": None}],
+    [{"class_path": []}],
+    (1, 2),
+    {1, 2},
+    b"x",
+    object(),
+    print,
+    range(2),
+    1j,
+    Ellipsis,
+]
 PARTS = [
     "model",
     "data",
@@ -154,8 +239,28 @@ PARTS = [
     "source",
     "other",
 ]
-NAMES = ["class_path", "init_args", "width", "augment", "lr", "betas", "callbacks", "max_epochs", "keep", "label_smoothing",
-         "step_size", "a", "batch_size", "limit_train_batches", "self", "__class__", "cls", "help", "init_args.width", "print_config"]  # fmt: skip
+NAMES = [
+    "class_path",
+    "init_args",
+    "width",
+    "augment",
+    "lr",
+    "betas",
+    "callbacks",
+    "max_epochs",
+    "keep",
+    "label_smoothing",
+    "step_size",
+    "a",
+    "batch_size",
+    "limit_train_batches",
+    "self",
+    "__class__",
+    "cls",
+    "help",
+    "init_args.width",
+    "print_config",
+]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -170,10 +275,9 @@ def test_junk_gives_a_configuration_or_a_line(seed):
             raw[key] = generator.choice(ODD)
         try:
             resolve(raw).yaml()
-        except ConfigurationError as error:
-            assert "\n" not in str(error), raw
         except Exception as error:
-            raise AssertionError(f"{raw} raised {error!r}") from error
+            if not isinstance(error, ConfigurationError) or "\n" in str(error):
+                raise AssertionError(f"{raw} raised {error!r}") from error
 
 
 def test_a_value_that_holds_itself():

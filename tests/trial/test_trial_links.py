@@ -135,8 +135,11 @@ def test_data_that_says_nothing_of_itself_leaves_the_model_its_own_arguments():
     raw = {**parts(model="Net", data="Silent"), "model.image_size": 4, "model.num_classes": 3}
     configuration = resolve(raw)
     assert configuration.values["model"]["init_args"] == {
-        "image_size": 4, "in_channels": 1, "num_classes": 3, "hidden": 3,
-    }  # fmt: skip
+        "image_size": 4,
+        "in_channels": 1,
+        "num_classes": 3,
+        "hidden": 3,
+    }
     data = configuration.build_data()
     assert configuration.data_facts(data) == {}
     assert configuration.build_model({}).weight.shape == (3, 16)
@@ -195,17 +198,32 @@ def test_a_class_that_cannot_be_imported_by_its_own_name_keeps_the_name_given():
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (parts(task="Own", model="Net", data="Declares"), r"^model: Own takes none \(its constructor has no argument 'model'\); leave it out$"),
+        (
+            parts(task="Own", model="Net", data="Declares"),
+            r"^model: Own takes none \(its constructor has no argument 'model'\); leave it out$",
+        ),
         ({**parts(task="Own", data="Declares"), "optimizer": "SGD"}, "^optimizer: Own takes none"),
-        ({**parts(task="WithModel", model="Net", data="Declares"), "lr_scheduler": "StepLR"}, "^lr_scheduler: WithModel takes none"),
+        (
+            {**parts(task="WithModel", model="Net", data="Declares"), "lr_scheduler": "StepLR"},
+            "^lr_scheduler: WithModel takes none",
+        ),
         (parts(task="WithModel", data="Declares"), r"^model: WithModel needs one; give model\.class_path$"),
-        ({"model": "MLP", "data": "Digits", "lr_scheduler": {"step_size": 3}}, r"^lr_scheduler\.class_path is missing: arguments are given, but not whose$"),
+        (
+            {"model": "MLP", "data": "Digits", "lr_scheduler": {"step_size": 3}},
+            r"^lr_scheduler\.class_path is missing: arguments are given, but not whose$",
+        ),
         ({"model": {"width": 3}, "data": "Digits"}, r"^model\.class_path is missing"),
         ({"model": "MLP"}, r"^data: name the data set, for example data: nnray\.data\.Digits$"),
-        (parts(model="Outer.Inner", data="Silent"), r"^model\.class_path: cannot import linked_parts\.Outer\.Inner: there is no module"),
-        (parts(model="Net", data="Net"), r"^data\.class_path: linked_parts\.Net is not a subclass of lightning's LightningDataModule$"),
+        (
+            parts(model="Outer.Inner", data="Silent"),
+            r"^model\.class_path: cannot import linked_parts\.Outer\.Inner: there is no module",
+        ),
+        (
+            parts(model="Net", data="Net"),
+            r"^data\.class_path: linked_parts\.Net is not a subclass of lightning's LightningDataModule$",
+        ),
     ],
-)  # fmt: skip
+)
 def test_parts_that_do_not_fit(raw, message):
     with pytest.raises(ConfigurationError, match=message):
         resolve(raw)

@@ -94,11 +94,28 @@ def test_flatten():
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1e-3", 0.001), ("1E5", 1e5), ("-1e+3", -1000.0), ("1.", 1.0), (".5", 0.5), ("3", 3), ("0", 0), ("1_000", 1000),
-        ("true", True), ("null", None), ("~", None), ("", None), ("2024-01-02", "2024-01-02"), ("-.inf", float("-inf")),
-        ("e5", "e5"), ("1e", "1e"), ("v1.2.3", "v1.2.3"), ("[1, 1e-3]", [1, 0.001]), ("{a: 1}", {"a": 1}), ("'1'", "1"),
+        ("1e-3", 0.001),
+        ("1E5", 1e5),
+        ("-1e+3", -1000.0),
+        ("1.", 1.0),
+        (".5", 0.5),
+        ("3", 3),
+        ("0", 0),
+        ("1_000", 1000),
+        ("true", True),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("2024-01-02", "2024-01-02"),
+        ("-.inf", float("-inf")),
+        ("e5", "e5"),
+        ("1e", "1e"),
+        ("v1.2.3", "v1.2.3"),
+        ("[1, 1e-3]", [1, 0.001]),
+        ("{a: 1}", {"a": 1}),
+        ("'1'", "1"),
     ],
-)  # fmt: skip
+)
 def test_yaml_as_people_expect_it(text, value):
     read = load_yaml(text)
     assert read == value
@@ -108,8 +125,12 @@ def test_yaml_as_people_expect_it(text, value):
 def test_assignments_are_read_as_yaml():
     words = ["optimizer.lr=1e-3", "model.width=8", "source=a=b", "lr_scheduler=null", "data.augment=[]"]
     assert parse_assignments(words) == {
-        "optimizer.lr": 0.001, "model.width": 8, "source": "a=b", "lr_scheduler": None, "data.augment": [],
-    }  # fmt: skip
+        "optimizer.lr": 0.001,
+        "model.width": 8,
+        "source": "a=b",
+        "lr_scheduler": None,
+        "data.augment": [],
+    }
 
 
 @pytest.mark.parametrize(

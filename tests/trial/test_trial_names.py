@@ -32,7 +32,11 @@ SWEEPS = {
     ),
     "classes by their names": ([{"model": "MLP"}, {"model": "ResNet9"}], ["model=MLP", "model=ResNet9"]),
     "what merely comes with a class": (
-        [{"model": "MLP", "model.width": 3}, {"model": "ResNet", "model.depth": 8}, {"model": "ResNet", "model.depth": 8, "seed": 1}],
+        [
+            {"model": "MLP", "model.width": 3},
+            {"model": "ResNet", "model.depth": 8},
+            {"model": "ResNet", "model.depth": 8, "seed": 1},
+        ],
         ["model=MLP seed=0", "model=ResNet seed=0", "model=ResNet seed=1"],
     ),
     "what varies within a class": (
@@ -52,7 +56,11 @@ SWEEPS = {
         ["augment=[torch.nn.Dropout(p=0,inplace=false)]", "augment=[torch.nn.Dropout(p=0.5,inplace=false)]"],
     ),
     "a count and a fraction": (
-        [{"trainer.limit_train_batches": 1}, {"trainer.limit_train_batches": 1.0}, {"trainer.limit_train_batches": None}],
+        [
+            {"trainer.limit_train_batches": 1},
+            {"trainer.limit_train_batches": 1.0},
+            {"trainer.limit_train_batches": None},
+        ],
         ["limit_train_batches=1", "limit_train_batches=1.0", "limit_train_batches=null"],
     ),
     "text that needs quotes": (
@@ -60,7 +68,7 @@ SWEEPS = {
         ["source=a", 'source="a b=c"', 'source=""'],
     ),
     "text like null": ([{"source": None}, {"source": "Null"}], ["source=null", "source=Null"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("overrides", "expected"), SWEEPS.values(), ids=SWEEPS)
@@ -103,12 +111,17 @@ AXES = {
     "optimizer.lr": [1, 0.1, 1e-7, 0.1 + 1e-17, 0.1 + 1e-12],
     "lr_scheduler": [None, "ReduceLROnPlateau", {"class_path": "StepLR", "init_args": {"step_size": 3}}],
     "data": ["Digits", "FakeData", {"class_path": "FakeData", "init_args": {"in_channels": 1}}],
-    "data.augment": [None, [], ["nnray.data.RandomCrop"], [{"class_path": "nnray.data.RandomCrop", "init_args": {"padding": 1}}]],
+    "data.augment": [
+        None,
+        [],
+        ["nnray.data.RandomCrop"],
+        [{"class_path": "nnray.data.RandomCrop", "init_args": {"padding": 1}}],
+    ],
     "trainer.limit_train_batches": [None, 1, 1.0, 0],
     "trainer.callbacks": [None, [], ["lightning.pytorch.callbacks.LearningRateMonitor"]],
     "source": [None, "", "1", "a", "a.b", "b", "x=1 y=2", "true"],
     "seed": [0, 1],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("seed", range(12))

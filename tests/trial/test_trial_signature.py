@@ -106,7 +106,10 @@ def test_what_can_change_the_result_enters():
     assert len({*signatures.values(), signature()}) == len(DIFFERENT) + 1
 
 
-@pytest.mark.parametrize(("one", "other"), [(1, 1.0), (1, True), ("1", 1), (None, False), ([], {}), ({"a": {"b": 1}}, {"a.b": 1}), ([1, 2], [2, 1])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, 1.0), (1, True), ("1", 1), (None, False), ([], {}), ({"a": {"b": 1}}, {"a.b": 1}), ([1, 2], [2, 1])],
+)
 def test_values_of_different_types_are_different(one, other):
     assert signature_of({"key": one}) != signature_of({"key": other})
 
@@ -115,7 +118,9 @@ NETWORKS = """
     from torch import nn
 
     class Linear(nn.Linear):
-        def __init__(self, in_channels: int = 1, bias: bool = True, gain: float = {gain}, options: dict = {{}}, call=lambda x: x{more}):
+        def __init__(
+            self, in_channels: int = 1, bias: bool = True, gain: float = {gain}, options: dict = {{}}, call=lambda x: x{more}
+        ):
             super().__init__(in_channels, 10, bias)
 
     class Other(nn.Linear):
@@ -213,8 +218,10 @@ def test_code_that_is_not_data_enters_no_signature(tmp_path, monkeypatch):
             import torch
             from torch import nn
 
+            CPU = torch.device("cpu")
+
             class Net(nn.Linear):
-                def __init__(self, f=lambda x: x, device=torch.device("cpu"), marker=object(), kind=nn.ReLU, width: int = 3):
+                def __init__(self, f=lambda x: x, device=CPU, marker=object(), kind=nn.ReLU, width: int = 3):
                     super().__init__(width, 10)
         """)
     )
