@@ -67,7 +67,10 @@ def adopt(source: TrialPaths, target: TrialPaths) -> bool:
     The folder is renamed first: should the process be killed after that, the record's signature still tells what
     happened (:func:`is_half_adopted`), and calling this with ``target`` as both brings it to its end.
     """
-    claim = Claim.acquire(source.claim)
+    try:
+        claim = Claim.acquire(source.claim)
+    except FileNotFoundError:  # another command was faster
+        return False
     if claim is None:
         return False
     with claim:  # a lock on the file, which the new name leads to as well
@@ -75,7 +78,7 @@ def adopt(source: TrialPaths, target: TrialPaths) -> bool:
             try:
                 source.folder.rename(target.folder)
             except OSError as error:
-                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another command was faster
+                if error.errno in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):  # as above, by a hair's breadth
                     return False
                 raise
         configuration = resolve(read_configuration_file(target.config))

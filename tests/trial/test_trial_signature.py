@@ -119,7 +119,7 @@ NETWORKS = """
 
     class Linear(nn.Linear):
         def __init__(
-            self, in_channels: int = 1, bias: bool = True, gain: float = {gain}, options: dict = {{}}, call=lambda x: x{more}
+            self, in_channels: int = 1, bias: bool = True, gain: float = {gain}, options: dict = {{}}, f=print{more}
         ):
             super().__init__(in_channels, 10, bias)
 
