@@ -88,7 +88,7 @@ def test_tables_are_whole(job: Path) -> None:
 
 
 def test_every_key_of_the_configuration_is_a_column(job: Path) -> None:
-    from nnray.trial import flatten, read_configuration_file
+    from nnray.trial.merging import flatten, read_configuration_file
 
     trials = table(job, "trials").set_index("trial")
     for signature, row in trials.iterrows():
@@ -98,6 +98,7 @@ def test_every_key_of_the_configuration_is_a_column(job: Path) -> None:
         assert row["config/seed"] == config["seed"]
 
 
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")  # MLflow 3.17 with SQLAlchemy 2.1
 def test_mlflow_has_a_run_per_trial_with_equal_numbers(job: Path) -> None:
     from mlflow import MlflowClient
 
