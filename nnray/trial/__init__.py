@@ -5,7 +5,7 @@ Nothing here trains or stores anything. Resolving a configuration reads the sign
 """
 
 from nnray.trial.configuration import Configuration, resolve
-from nnray.trial.merging import merge, parse_assignments, read_configuration_file
+from nnray.trial.merging import flatten, merge, parse_assignments, read_configuration_file
 from nnray.trial.name import trial_names
 from nnray.trial.paths import StorePaths, TrialPaths, check_sweep_name
 from nnray.trial.signature import SHORT_SIGNATURE, signature_of
@@ -16,6 +16,7 @@ __all__ = [
     "StorePaths",
     "TrialPaths",
     "check_sweep_name",
+    "flatten",
     "merge",
     "parse_assignments",
     "read_configuration_file",
