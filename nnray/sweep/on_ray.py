@@ -58,16 +58,22 @@ def run_on_ray(queue: TrialQueue, run: Run, observer: Observer, options: RayOpti
     Raises:
         SpaceError: If a trial asks for more than the cluster has.
     """
-    with _ray(options.address):
+    with _ray(options.address) as is_ours:
         import ray
         from ray import tune
 
         from nnray.sweep import worker
         from nnray.sweep.tune_hooks import WORKER_DEATHS, Messenger, QueueSearcher
 
-        request = _request(options.resources, ray.cluster_resources())
-        slots = max(1, int(ray.cluster_resources().get("CPU", 1) / max(request["cpu"], 1e-9)))
+        there = ray.cluster_resources()
+        request = _request(options.resources, there)
+        slots = _slots(request, there)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(slots, 64))
+        at_a_time = options.max_concurrent
+        if is_ours:
+            # A trial that waits makes Tune ask for a worker of its own, which it never gets: a placement group made and
+            # removed per trial. On a cluster that others use or that can grow, Tune must ask to be given more.
+            at_a_time = min(slots, at_a_time or slots)
         train = tune.with_parameters(worker.train, run=run, path=list(sys.path))
         with tempfile.TemporaryDirectory(prefix="nnray-tune-") as scratch:
             tuner = tune.Tuner(
@@ -75,7 +81,7 @@ def run_on_ray(queue: TrialQueue, run: Run, observer: Observer, options: RayOpti
                 tune_config=tune.TuneConfig(
                     search_alg=QueueSearcher(queue, observer),
                     num_samples=-1,
-                    max_concurrent_trials=options.max_concurrent,
+                    max_concurrent_trials=at_a_time,
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
@@ -90,22 +96,31 @@ def run_on_ray(queue: TrialQueue, run: Run, observer: Observer, options: RayOpti
 
 
 @contextmanager
-def _ray(address: str | None) -> Iterator[None]:
-    """Join a cluster, or start Ray here for as long as it is needed; one that already runs in this process is used."""
+def _ray(address: str | None) -> Iterator[bool]:
+    """Join a cluster, or start Ray here for as long as it is needed; one that already runs in this process is used.
+
+    Yields whether Ray was started here, and so is this command's alone.
+    """
     os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
     import ray
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what went wrong is in records and logs
     if ray.is_initialized():
-        yield
+        yield False
         return
     address = address or os.environ.get("RAY_ADDRESS")
     local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
     ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
     try:
-        yield
+        yield not address
     finally:
         ray.shutdown()
+
+
+def _slots(request: dict[str, float], there: dict[str, float]) -> int:
+    """Return how many trials run at a time."""
+    room = [there.get(name.upper(), 0.0) / amount for name, amount in request.items() if amount]
+    return max(1, int(min(room, default=there.get("CPU", 1.0)) + 1e-6))  # 1 / (1 / 49) is a little less than 49
 
 
 def _request(resources: Resources, cluster: dict[str, float]) -> dict[str, float]:
