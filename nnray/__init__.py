@@ -1,4 +1,4 @@
-"""nnray: train thousands of small vision networks as explicit graphs on Ray, keep all of them, and study every layer."""
+"""Train thousands of small vision networks as explicit graphs on Ray, keep all of them, and study every layer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nnray.space import Sweep, grid
-    from nnray.store import open
+    from nnray.store import open  # noqa: A004 - nnray.open is the name that people expect
 
 __all__ = ["Sweep", "grid", "open"]
 

@@ -35,7 +35,7 @@ class TrialError(NnrayError):
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """Return ``"; did you mean 'a' or 'b'?"`` for the valid names nearest to ``name``, or what there is to choose from."""
+    """Return ``"; did you mean 'a' or 'b'?"``: the valid names nearest to ``name``, or what there is to choose from."""
     names = sorted(set(valid))
     other_case = [valid for valid in names if valid.lower() == name.lower()]
     close = other_case or difflib.get_close_matches(name, names, n=3, cutoff=0.6)

@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> StorePaths:
 
 @pytest.fixture(scope="session")
 def in_child() -> Callable[..., int]:
-    """Run a function in a fresh process that has imported PyTorch and Lightning; returns its exit code (-9 if killed)."""
+    """Run a function in a fresh process that has PyTorch and Lightning loaded; returns its exit code (-9 if killed)."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["user_code", "nnray.training.runner", "nnray.trial.components"])
 

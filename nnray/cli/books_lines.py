@@ -18,5 +18,7 @@ def books_lines(report: BooksReport) -> list[str]:
         lines.append(f"{len(report.damaged)} trial folders are damaged and in no table, {signature} for one: {reason}")
     if report.missed:
         reason = next(iter(report.missed.values()))
-        lines.append(f"MLflow misses {len(report.missed)} trials ({reason}); the next command or nnray rebuild makes up for it")
+        lines.append(
+            f"MLflow misses {len(report.missed)} trials ({reason}); the next command or nnray rebuild makes up for it"
+        )
     return lines

@@ -19,7 +19,9 @@ class EpochLines:
     def __enter__(self) -> EpochLines:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Nothing was opened."""
 
     def started(self, trial: PlannedTrial) -> None:

@@ -16,7 +16,7 @@ COMMANDS = {
     "results": "print a sweep's table of trials",
     "rebuild": "make tables and MLflow anew from the trial folders",
 }
-"""Every subcommand with its help; ``nnray.cli.NAME`` has ``add_arguments(parser)`` and ``run(arguments) -> exit status``."""
+"""Every subcommand with its help; ``nnray.cli.NAME`` has ``add_arguments(parser)`` and ``run(arguments)``."""
 
 EXIT_OK, EXIT_FAILED_TRIALS, EXIT_MISTAKE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -36,7 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command is None or command not in COMMANDS or words[0] != command:
         return _top_level(words, command)
     module = importlib.import_module(f"nnray.cli.{command}")
-    parser = OneLineParser(prog=f"nnray {command}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = OneLineParser(
+        prog=f"nnray {command}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     module.add_arguments(parser)
     try:
         arguments, rest = parser.parse_known_args(words[1:])

@@ -25,18 +25,23 @@ from nnray.trial.merging import parse_assignments
 if TYPE_CHECKING:
     from nnray.sweep.launch import Executor, Outcome
     from nnray.sweep.plan import Plan
-    from nnray.training.provenance import Code
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("space", metavar="SPACE", help="a Python file with a nnray.Sweep in it, or a YAML or JSON file with its fields")
+    parser.add_argument(
+        "space", metavar="SPACE", help="a Python file with a nnray.Sweep in it, or a YAML or JSON file with its fields"
+    )
     add_store_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what there is to do, and do nothing")
     parser.add_argument("--retry-failed", action="store_true", help="train trials again that failed before")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="set a key for all trials, over the base")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="set a key for all trials, over the base"
+    )
     parser.add_argument("--max-concurrent", metavar="N", type=_positive, help="run at most N trials at a time")
-    parser.add_argument("--resources", metavar="KEY=N", action="append", default=[], help="what a trial occupies: cpu=1, gpu=0.25")
+    parser.add_argument(
+        "--resources", metavar="KEY=N", action="append", default=[], help="what a trial occupies: cpu=1, gpu=0.25"
+    )
     parser.add_argument("--address", help="the Ray cluster to join (else $RAY_ADDRESS, else Ray is started here)")
     parser.add_argument("--mlflow-uri", metavar="URI", help="an MLflow server (else the store's own mlflow.db)")
     parser.add_argument(
@@ -45,12 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="keep",
         help="what to do with finished trials that other code or other data made (keep)",
     )
-    parser.add_argument("--in-process", action="store_true", help="train one trial after another in this process, without Ray")
+    parser.add_argument(
+        "--in-process", action="store_true", help="train one trial after another in this process, without Ray"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_MISTAKE, EXIT_OK
+    from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
     from nnray.store.record import now
     from nnray.sweep.changes import changes_since
     from nnray.sweep.display import Display
@@ -65,7 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     space = Path(arguments.space)
     sweep = load_sweep(space)
     if arguments.resources:
-        sweep = dataclasses.replace(sweep, resources={**(sweep.resources or {}), **parse_assignments(arguments.resources)})
+        sweep = dataclasses.replace(
+            sweep, resources={**(sweep.resources or {}), **parse_assignments(arguments.resources)}
+        )
     store = store_paths(arguments.store)
     plan = make_plan(sweep, store, space.absolute().parent, parse_assignments(arguments.set), arguments.retry_failed)
     code = code_of(space.absolute().parent)
@@ -75,11 +84,15 @@ def run(arguments: argparse.Namespace) -> int:
     for line in (*_plan_lines(plan), *changes.lines(code)):
         console.print(line, markup=False, soft_wrap=True)
     if changes.signatures and arguments.code_changed == "fail":
-        raise SpaceError(f"{len(changes.signatures)} finished trials were made by other code or data (--code-changed fail)")
+        raise SpaceError(
+            f"{len(changes.signatures)} finished trials were made by other code or data (--code-changed fail)"
+        )
     if arguments.dry_run:
         return EXIT_OK
 
-    outcome = carry_out(plan, Run(code, started), _executor(arguments, sweep.resources), Display(plan, console), arguments.mlflow_uri)
+    outcome = carry_out(
+        plan, Run(code, started), _executor(arguments, sweep.resources), Display(plan, console), arguments.mlflow_uri
+    )
     for line in _result_lines(plan, outcome, time.monotonic() - begun, arguments):
         console.print(line, markup=False, soft_wrap=True)
     if outcome.interrupted:
@@ -113,12 +126,13 @@ def _plan_lines(plan: Plan) -> list[str]:
     if counts["running"]:
         parts.append(f"{counts['running']} running in another command")
     if counts["failed"]:
-        parts.append(f"{counts['failed']} failed before ({'to be retried' if plan.retry_failed else '--retry-failed tries them again'})")
+        again = "to be tried again" if plan.retry_failed else "--retry-failed tries them again"
+        parts.append(f"{counts['failed']} failed before ({again})")
     if plan.retrain:
         parts.append(f"{len(plan.retrain)} to train anew")
     lines = [f"{plan.sweep.name}: {len(plan.trials)} trials: {', '.join(parts)}", f"store: {plan.store.root}"]
     if plan.departed:
-        lines.append(f"{len(plan.departed)} trials are no longer in the space: they leave the tables, their folders stay")
+        lines.append(f"no longer in the space: {len(plan.departed)} trials; they leave the tables, their folders stay")
     return lines
 
 
@@ -130,7 +144,7 @@ def _complete(plan: Plan, outcome: Outcome) -> int:
 def _result_lines(plan: Plan, outcome: Outcome, seconds: float, arguments: argparse.Namespace) -> list[str]:
     name, total = plan.sweep.name, len(plan.trials)
     complete = _complete(plan, outcome)
-    lines = [f"{name}: {complete} of {total} trials complete, {len(outcome.results)} of them dealt with now, in {seconds:.0f} s"]
+    lines = [f"{name}: {complete} of {total} trials complete, {len(outcome.results)} done now, in {seconds:.0f} s"]
     failed = [trial for trial in plan.trials if outcome.results.get(trial.signature) == "failed"]
     lines += [f"failed: {trial.membership.name} ({trial.signature}); see {trial.paths.log}" for trial in failed[:5]]
     if len(failed) > 5:

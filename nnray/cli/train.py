@@ -31,10 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that are not keys of the configuration."""
     parser.usage = "nnray train [--config FILE] [--KEY VALUE ...] [--store FOLDER] [--sweep NAME]"
     add_store_option(parser)
-    parser.add_argument("--sweep", metavar="NAME", default=DEFAULT_SWEEP, help=f"the sweep whose tables list the trial ({DEFAULT_SWEEP})")
+    parser.add_argument(
+        "--sweep",
+        metavar="NAME",
+        default=DEFAULT_SWEEP,
+        help=f"the sweep whose tables list the trial ({DEFAULT_SWEEP})",
+    )
     parser.add_argument("--retry-failed", action="store_true", help="train the trial again if it failed before")
     parser.add_argument("--mlflow-uri", metavar="URI", help="an MLflow server (else the store's own mlflow.db)")
-    parser.add_argument("--print-config", action="store_true", help="print the resolved configuration and its signature, and do nothing")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the resolved configuration and its signature, and do nothing"
+    )
     parser.set_defaults(takes_keys=True)
 
 
@@ -61,10 +68,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         print(f"# signature: {configuration.signature}\n{configuration.yaml()}", end="")
         return EXIT_OK
+    configuration.check_parts()
     console = Console(highlight=False)
     store = store_paths(arguments.store)
     check_place(store)
-    sweep = Sweep(name=arguments.sweep, metric=configuration.values["checkpoint"]["monitor"], mode=configuration.values["checkpoint"]["mode"])
+    sweep = Sweep(
+        name=arguments.sweep,
+        metric=configuration.values["checkpoint"]["monitor"],
+        mode=configuration.values["checkpoint"]["mode"],
+    )
     place = Membership.read(store.trial(configuration.signature), sweep.name) or Membership(
         _name(configuration), sum(1 for _ in members(store, sweep.name)), sweep.metric, sweep.mode
     )
@@ -124,7 +136,9 @@ def _help_asked(words: Sequence[str]) -> tuple[str, str] | None:
         component, _, last = key.rpartition(".")
         if word.startswith("--") and last == "help":
             if component not in COMPONENTS:
-                raise ConfigurationError(f"{word}: there is help for {', '.join(f'--{kind}.help' for kind in COMPONENTS)}")
+                raise ConfigurationError(
+                    f"{word}: there is help for {', '.join(f'--{kind}.help' for kind in COMPONENTS)}"
+                )
             value = value if equals else next(iter(words[index + 1 : index + 2]), "")
             return component, value
     return None

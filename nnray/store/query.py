@@ -103,7 +103,7 @@ def mean_over(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
         width of the mean's 95 % confidence interval by Student's t; empty below two values).
     """
     import pandas as pd
-    from scipy.stats import t  # type: ignore[import-untyped]
+    from scipy.stats import t
 
     groups_by = [column for column in varying_config(frame) if column not in keys]
     last = metric_columns(frame)

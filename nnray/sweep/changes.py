@@ -34,9 +34,9 @@ class Changes:
                 {_commit(Code(trial.record.git_commit, trial.record.git_diff)) for trial in self.code if trial.record}
             )
             then = ", ".join(commits[:3])
-            lines.append(f"{len(self.code)} finished trials were trained by other code ({then}; now {_commit(now)})")
+            lines.append(f"trained by other code: {len(self.code)} of the finished trials ({then}; now {_commit(now)})")
         if self.data:
-            lines.append(f"{len(self.data)} finished trials were trained on other data: its content has changed since")
+            lines.append(f"trained on other data under the same name: {len(self.data)} of the finished trials")
         return lines
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from nnray.store.metrics_log import Row, metrics_of
 from nnray.sweep.observer import Observer
+from nnray.sweep.plan import PlannedTrial
 from nnray.sweep.queue import TrialQueue
 from nnray.training.runner import Run, run_trial
 
@@ -20,10 +22,11 @@ def run_in_process(queue: TrialQueue, run: Run, observer: Observer) -> None:
             continue
         observer.started(trial)
 
-        def epoch_ended(row: Row, trial=trial) -> None:  # noqa: ANN001 - bound now, not when called
-            observer.epoch_ended(trial, row["epoch"], metrics_of(row))
-
-        outcome = run_trial(trial.paths, trial.configuration, run, epoch_ended)
+        outcome = run_trial(trial.paths, trial.configuration, run, partial(_tell, observer, trial))
         queue.settle(trial.signature, outcome)
         if outcome != "claimed":
             observer.ended(trial, outcome)
+
+
+def _tell(observer: Observer, trial: PlannedTrial, row: Row) -> None:
+    observer.epoch_ended(trial, row["epoch"], metrics_of(row))

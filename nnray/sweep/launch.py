@@ -50,7 +50,9 @@ class _BookObserver:
         """Trials of another command change nothing that this one writes."""
 
 
-def carry_out(plan: Plan, run: Run, execute: Executor, display: AbstractContextManager[Observer], mlflow_uri: str | None) -> Outcome:
+def carry_out(
+    plan: Plan, run: Run, execute: Executor, display: AbstractContextManager[Observer], mlflow_uri: str | None
+) -> Outcome:
     """Write the plan's folders, train what there is to train, and keep the books.
 
     Args:

@@ -127,7 +127,11 @@ def _request(resources: Resources, cluster: dict[str, float]) -> dict[str, float
     gpus, cpus = cluster.get("GPU", 0.0), cluster.get("CPU", 0.0)
     gpu = resources.gpu
     if gpu is None:
-        gpu = 1.0 / min(_GPU_SHARES, max(1, round(cpus / resources.cpu / gpus))) if gpus and resources.cpu else min(gpus, 1.0)
+        gpu = (
+            1.0 / min(_GPU_SHARES, max(1, round(cpus / resources.cpu / gpus)))
+            if gpus and resources.cpu
+            else min(gpus, 1.0)
+        )
     for name, wanted, there in (("cpu", resources.cpu, cpus), ("gpu", gpu, gpus)):
         if wanted > there:
             raise SpaceError(f"resources: a trial asks for {wanted:g} {name}, but Ray has {there:g} in all")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,9 @@ from nnray.trial.configuration import Configuration, resolve
 from nnray.trial.merging import merge
 from nnray.trial.name import trial_names
 from nnray.trial.paths import StorePaths, TrialPaths
+
+_CHECKED_PARTS = 200
+"""So many different networks are built to see whether they can be; of more, the rest show it when they run."""
 
 State = Literal["complete", "stopped", "failed", "running", "resume", "run"]
 
@@ -155,6 +159,7 @@ def make_plan(
         raise SpaceError(f"the sweep {sweep.name} has no trials")
     names = trial_names([configuration.flat() for configuration in configurations])
     _refuse_duplicates(sweep, configurations, names)
+    _refuse_impossible_parts(configurations)
     check_place(store)
     places = (Membership(name, position, sweep.metric, sweep.mode) for position, name in enumerate(names))
     trials = planned_trials(store, list(zip(configurations, places, strict=True)))
@@ -171,6 +176,17 @@ def _expanded(sweep: Sweep) -> Iterable[Mapping[str, Any]]:
     except Exception as error:  # the person's own generator
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise SpaceError(f"trials of the sweep {sweep.name}: {reason}") from error
+
+
+def _refuse_impossible_parts(configurations: list[Configuration]) -> None:
+    seen: set[str] = set()
+    for configuration in configurations:
+        parts = json.dumps([configuration.values["data"], configuration.values["model"]], sort_keys=True)
+        if parts not in seen:
+            configuration.check_parts()
+            seen.add(parts)
+        if len(seen) == _CHECKED_PARTS:
+            return
 
 
 def _refuse_duplicates(sweep: Sweep, configurations: list[Configuration], names: list[str]) -> None:

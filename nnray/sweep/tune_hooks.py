@@ -13,6 +13,7 @@ from nnray.store.record import Record, now
 from nnray.sweep.observer import Observer
 from nnray.sweep.plan import PlannedTrial
 from nnray.sweep.queue import TrialQueue
+from nnray.training.runner import Outcome
 
 WORKER_DEATHS = 3
 """A trial whose worker dies (a crash in compiled code, a lost node) is resumed elsewhere this many times."""
@@ -52,7 +53,7 @@ class QueueSearcher(_NotSaved, Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Note what became of a trial."""
         trial = self._trials.pop(trial_id)
-        outcome = "failed" if error or not result or "outcome" not in result else result["outcome"]
+        outcome: Outcome = "failed" if error or not result or "outcome" not in result else result["outcome"]
         if outcome == "failed":
             _record_lost_worker(trial)
         self._queue.settle(trial.signature, outcome)
@@ -78,7 +79,9 @@ class Messenger(_NotSaved, Callback):
         if planned is not None:
             self._observer.started(planned)
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         """Tell that an epoch has ended."""
         planned = self._queue.running(trial.config["signature"])
         if planned is not None and "metrics" in result:

@@ -1,4 +1,4 @@
-"""What runs in a Ray worker: it imports PyTorch and Lightning once, keeps the data set, and trains trial after trial."""
+"""What runs in a Ray worker: PyTorch and Lightning are imported once, the data set is kept, and trials follow."""
 
 from __future__ import annotations
 

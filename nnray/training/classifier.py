@@ -20,8 +20,8 @@ class Classifier(pl.LightningModule):
     """Train a network to tell classes apart.
 
     The loss is cross-entropy with label smoothing (Szegedy et al. 2016, arXiv:1512.00567, section 7). Once an epoch it
-    logs ``train_loss``, ``train_acc``, ``val_loss``, ``val_acc`` (fractions of the images) and ``lr``, the learning rate
-    that the epoch began with; training figures are averages over the epoch, while the weights change.
+    logs ``train_loss``, ``train_acc``, ``val_loss``, ``val_acc`` (fractions of the images) and ``lr``, the rate that the
+    epoch began with; training figures are averages over the epoch, while the weights change.
 
     Args:
         model: Maps images (``batch x channels x height x width``, float) to logits (``batch x classes``).
@@ -60,7 +60,10 @@ class Classifier(pl.LightningModule):
         optimizer = self._build_optimizer(self.model.parameters())
         if self._build_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {**self._scheduler, "scheduler": self._build_scheduler(optimizer)}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {**self._scheduler, "scheduler": self._build_scheduler(optimizer)},
+        }
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, a scalar."""
@@ -127,7 +130,10 @@ class _Tally:
     def means(self, stage: str) -> dict[str, Tensor]:
         """Return mean loss and accuracy since the last call, and begin anew."""
         images = max(self._images, 1)
-        figures = {f"{stage}_loss": _exact(float(self._loss) / images), f"{stage}_acc": _exact(float(self._hits) / images)}
+        figures = {
+            f"{stage}_loss": _exact(float(self._loss) / images),
+            f"{stage}_acc": _exact(float(self._hits) / images),
+        }
         self.__init__()  # type: ignore[misc]
         return figures
 

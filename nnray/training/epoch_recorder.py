@@ -17,6 +17,7 @@ from nnray.store.weights import TASK_PREFIX, kept_epochs, save_weights
 from nnray.trial.options import CheckpointOptions
 from nnray.trial.paths import TrialPaths
 
+
 class EpochRecorder(Checkpoint):
     """Appends to ``metrics.jsonl``, keeps weights, and stops a trial that has diverged.
 
@@ -45,8 +46,10 @@ class EpochRecorder(Checkpoint):
         self._on_epoch = on_epoch
         self._loss: torch.Tensor | None = None
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Sum the losses on the device: one NaN or infinity shows in the sum, without waiting for the device each step."""
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Sum the losses on the device: a NaN shows in the sum, without waiting for the device each step."""
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, torch.Tensor):
             loss = loss.detach().float().mean() if loss.ndim else loss.detach()
@@ -98,7 +101,7 @@ class EpochRecorder(Checkpoint):
 
 
 def weights_of(task: torch.nn.Module, model: torch.nn.Module | None) -> dict[str, torch.Tensor]:
-    """Return the tensors that a checkpoint keeps: the model's under their own names, the rest of the task's prefixed."""
+    """Return what a checkpoint keeps: the model's tensors under their own names, the rest of the task's prefixed."""
     state = task.state_dict()
     if model is None:
         return state

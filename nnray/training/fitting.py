@@ -33,7 +33,9 @@ class Fitted:
     data_facts: dict[str, Any]
 
 
-def fit(configuration: Configuration, paths: TrialPaths, on_epoch: Callable[[Row], None] | None, progress: bool) -> Fitted:
+def fit(
+    configuration: Configuration, paths: TrialPaths, on_epoch: Callable[[Row], None] | None, progress: bool
+) -> Fitted:
     """Train the network of ``configuration``, from the state kept in ``paths.resume`` if there is one.
 
     The caller has set the process's state (:func:`nnray.training.isolation.isolated`) and holds the trial's claim.

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-# What cuBLAS needs for deterministic sums; read when CUDA starts (NVIDIA cuBLAS documentation, "Results reproducibility").
+# What cuBLAS needs for deterministic sums, read when CUDA starts (cuBLAS documentation, "Results reproducibility").
 _CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
@@ -59,7 +59,13 @@ def random_state() -> dict[str, Any]:
     name, keys, position, has_gauss, cached = np.random.get_state()
     state = {
         "python": random.getstate(),
-        "numpy": (str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(cached)),
+        "numpy": (
+            str(name),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ),
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_initialized():
@@ -114,7 +120,7 @@ def _set_process_state(state: dict[str, Any]) -> None:
         torch.set_num_threads(state["threads"])
     torch.use_deterministic_algorithms(state["deterministic"], warn_only=state["warn_only"])
     # Filling uninitialised memory is a debugging aid that costs a write of every tensor.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_float32_matmul_precision(state["matmul_precision"])
     torch.backends.cudnn.benchmark = state["cudnn_benchmark"]
     torch.backends.cudnn.deterministic = state["cudnn_deterministic"]

@@ -25,8 +25,7 @@ def captured(path: Path, echo: bool) -> Iterator[TextIO]:
         handler = logging.StreamHandler(log)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         loggers = (logging.getLogger(), lightning)
-        out: TextIO = _Tee(sys.stdout, log) if echo else log
-        err: TextIO = _Tee(sys.stderr, log) if echo else log
+        out, err = (_Tee(sys.stdout, log), _Tee(sys.stderr, log)) if echo else (log, log)
         try:
             for logger in loggers:
                 logger.addHandler(handler)

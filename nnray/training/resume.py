@@ -57,13 +57,18 @@ class ResumeState(Callback):
             set_random_state(self._state["random"])
             self._state = None
         elif trainer.current_epoch > 0:
-            state = {"format": FORMAT, "epoch": trainer.current_epoch, "elapsed_s": self.elapsed_s, "random": random_state()}
+            state = {
+                "format": FORMAT,
+                "epoch": trainer.current_epoch,
+                "elapsed_s": self.elapsed_s,
+                "random": random_state(),
+            }
             with replacing(self._path) as beside:
                 torch.save({**state, **_collect(trainer, pl_module)}, beside)
 
 
 def read_resume_state(path: Path) -> dict[str, Any] | None:
-    """Return the state kept at ``path``, or None if there is none that can be used. Nothing is unpickled but tensors and plain data."""
+    """Return the state kept at ``path``, or None if none can be used. Only tensors and plain data are unpickled."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from nnray.errors import ConfigurationError, did_you_mean
+from nnray.errors import ConfigurationError, NnrayError, did_you_mean
 from nnray.trial.class_paths import public_path
 from nnray.trial.merging import COMPONENTS, flatten, merge
 from nnray.trial.options import CheckpointOptions, TrainerOptions, TrialOptions
@@ -69,6 +69,24 @@ class Configuration:
         """
         return self._build("model", facts) if self.values["model"] else None
 
+    def check_parts(self) -> None:
+        """Build the data module and, without its memory, the network, which check what types cannot say.
+
+        Raises:
+            ConfigurationError: If one of nnray's own classes refuses its arguments. What a user's class raises is left
+                to the trial, whose record it belongs into.
+        """
+        import torch
+
+        data = _checked("data", self.build_data)
+        try:
+            facts = self.data_facts(data) if data is not None else None
+        except Exception:  # the data is not at hand, on a laptop, say
+            facts = None
+        if facts is not None:
+            with torch.device("meta"):
+                _checked("model", lambda: self.build_model(facts))
+
     def build_task(self, **parts: Any) -> pl.LightningModule:
         """Return the LightningModule; ``parts`` are those of its arguments that come from elsewhere."""
         return self._build("task", parts)
@@ -98,6 +116,15 @@ class Configuration:
         cls = find_class(kind, self.values[kind]["class_path"])
         linked = {name: available[name] for name in links(cls, available)}
         return build(cls, self.values[kind]["init_args"], linked)
+
+
+def _checked(kind: str, build: Callable[[], Any]) -> Any:
+    try:
+        return build()
+    except NnrayError as error:
+        raise ConfigurationError(f"{kind}.init_args: {error}") from error
+    except Exception:
+        return None
 
 
 def resolve(raw: Mapping[str, Any]) -> Configuration:

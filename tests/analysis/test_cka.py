@@ -24,7 +24,11 @@ def hsic_unbiased(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741
     n = len(k)
     k, l = k - np.diag(np.diag(k)), l - np.diag(np.diag(l))  # noqa: E741
     ones = np.ones(n)
-    terms = np.trace(k @ l) + (ones @ k @ ones) * (ones @ l @ ones) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (ones @ k @ l @ ones)
+    terms = (
+        np.trace(k @ l)
+        + (ones @ k @ ones) * (ones @ l @ ones) / ((n - 1) * (n - 2))
+        - 2 / (n - 2) * (ones @ k @ l @ ones)
+    )
     return float(terms) / (n * (n - 3))
 
 
@@ -36,7 +40,9 @@ def pair(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray]:
     return x, x[:, :1] * random.normal(size=(1, q)) + random.normal(size=(n, q))
 
 
-@pytest.mark.parametrize(("unbiased", "hsic"), [(False, hsic_biased), (True, hsic_unbiased)], ids=["biased", "unbiased"])
+@pytest.mark.parametrize(
+    ("unbiased", "hsic"), [(False, hsic_biased), (True, hsic_unbiased)], ids=["biased", "unbiased"]
+)
 def test_equals_the_textbook(pair, unbiased, hsic):
     x, y = pair
     k, l = x @ x.T, y @ y.T  # noqa: E741

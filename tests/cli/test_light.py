@@ -15,10 +15,14 @@ _REPORT = f"import sys, json; print(json.dumps([name for name in {_HEAVY} if nam
 
 
 def _printed(program: str, *words: str) -> str:
-    return subprocess.run([sys.executable, "-c", program, *words], env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, "-c", program, *words], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    ).stdout
 
 
-@pytest.mark.parametrize("words", [["--help"], ["sweep", "--help"], ["train", "--help"], ["results", "--help"], []], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["--help"], ["sweep", "--help"], ["train", "--help"], ["results", "--help"], []], ids=" ".join
+)
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
     program = f"import sys\nfrom nnray.cli.main import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n{_REPORT}"
     output = _printed(program, *words)
@@ -47,7 +51,9 @@ def test_every_command_is_in_the_help_and_explains_itself(capsys: pytest.Capture
 
 def test_the_default_study_is_read_without_pytorch() -> None:
     spaces = Path(__file__).parents[2] / "search_spaces"
-    program = f"from nnray.space import load_sweep\nprint(len(list(load_sweep('{spaces}/digits.py').overrides())))\n{_REPORT}"
+    program = (
+        f"from nnray.space import load_sweep\nprint(len(list(load_sweep('{spaces}/digits.py').overrides())))\n{_REPORT}"
+    )
     output = _printed(program)
     count, heavy = output.splitlines()
     assert int(count) >= 24

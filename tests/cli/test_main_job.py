@@ -26,7 +26,10 @@ sweep = Sweep(
         "model": "user_code.Tiny",
         "data": {{"class_path": "nnray.data.Digits", "init_args": {{"batch_size": 256}}}},
         "optimizer": {{"class_path": "torch.optim.AdamW", "init_args": {{"lr": 0.01}}}},
-        "trainer": {{"max_epochs": 3, "callbacks": [{{"class_path": "user_code.Slow", "init_args": {{"seconds": {seconds}}}}}]}},
+        "trainer": {{
+            "max_epochs": 3,
+            "callbacks": [{{"class_path": "user_code.Slow", "init_args": {{"seconds": {seconds}}}}}],
+        }},
     }},
     space={{{space}}},
 )
@@ -59,7 +62,9 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a sweep of eight trials was run once, from another folder."""
     folder = tmp_path_factory.mktemp("job")
     (folder / "spaces").mkdir()
-    write_space(folder / "spaces", '"model.width": grid(2, 4), "optimizer.lr": grid(1e-3, 1e-2), "seed": grid(range(2))')
+    write_space(
+        folder / "spaces", '"model.width": grid(2, 4), "optimizer.lr": grid(1e-3, 1e-2), "seed": grid(range(2))'
+    )
     status, output = nnray(folder, "sweep", "spaces/study.py")
     assert status == 0, output
     assert "study: 8 trials: 0 complete, 0 to resume, 8 to run" in output
@@ -84,7 +89,9 @@ def test_tables_are_whole(job: Path) -> None:
     last = metrics[metrics["epoch"] == 2].set_index("trial")["val_acc"]
     pd.testing.assert_series_equal(trials.set_index("trial")["val_acc"], last.loc[trials["trial"]], check_names=False)
     best = metrics.groupby("trial")["val_loss"].min()
-    pd.testing.assert_series_equal(trials.set_index("trial")["best/val_loss"], best.loc[trials["trial"]], check_names=False)
+    pd.testing.assert_series_equal(
+        trials.set_index("trial")["best/val_loss"], best.loc[trials["trial"]], check_names=False
+    )
 
 
 def test_every_key_of_the_configuration_is_a_column(job: Path) -> None:
@@ -132,11 +139,15 @@ def test_a_changed_value_trains_the_new_trials_only(job: Path) -> None:
     """Keys in another order and 1 for 1.0 change nothing; trials that leave the space leave the tables."""
     status, output = nnray(job, "sweep", "spaces/study.py", "--dry-run", "--set", "trainer.gradient_clip_val=1")
     assert "0 complete, 0 to resume, 8 to run" in output
-    path = write_space(job / "spaces", '"seed": grid(range(2)), "optimizer.init_args.lr": grid(0.001, 0.03), "model": {"class_path": "user_code.Tiny", "init_args": {"width": 2}}')
+    path = write_space(
+        job / "spaces",
+        '"seed": grid(range(2)), "optimizer.init_args.lr": grid(0.001, 0.03), '
+        '"model": {"class_path": "user_code.Tiny", "init_args": {"width": 2}}',
+    )
     status, output = nnray(job, "sweep", str(path.relative_to(job)), "--in-process")
     assert status == 0, output
     assert "study: 4 trials: 2 complete, 0 to resume, 2 to run" in output
-    assert "6 trials are no longer in the space" in output
+    assert "no longer in the space: 6 trials" in output
     assert len(table(job, "trials")) == 4
     assert len(list((job / "nnray-store" / "trials").iterdir())) == 10
 
@@ -145,7 +156,9 @@ def test_killed_in_the_middle_and_run_again(tmp_path: Path) -> None:
     write_space(tmp_path, '"seed": grid(range(6))', seconds=0.4)
     store = StorePaths(tmp_path / "nnray-store")
     process = start(tmp_path, "sweep", "study.py")
-    wait_until(lambda: completed(store) >= 2 and any((paths / "resume.ckpt").exists() for paths in store.trials.iterdir()))
+    wait_until(
+        lambda: completed(store) >= 2 and any((paths / "resume.ckpt").exists() for paths in store.trials.iterdir())
+    )
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()  # Ray's processes hold the other end a little longer

@@ -18,7 +18,9 @@ FILES = {
     "key.py": SPACE.replace("SPACE", '{"model.widht": grid(2, 4)}'),
     "top_key.py": SPACE.replace("SPACE", '{"modle.width": grid(2, 4)}'),
     "type.py": SPACE.replace("SPACE", '{"optimizer.lr": grid(0.1, "fast")}'),
-    "unknown_class.py": SPACE.replace("SPACE", '{"model.class_path": grid("nnray.models.ResNet", "nnray.models.ResNet8")}'),
+    "unknown_class.py": SPACE.replace(
+        "SPACE", '{"model.class_path": grid("nnray.models.ResNet", "nnray.models.ResNet8")}'
+    ),
     "unknown_module.py": SPACE.replace("SPACE", '{"model.class_path": "nnray.modells.ResNet"}'),
     "wrong_class.py": SPACE.replace("SPACE", '{"data.class_path": "nnray.models.ResNet"}'),
     "duplicate.py": SPACE.replace("SPACE", '{"optimizer.lr": grid(1, 0.5, 1.0)}'),
@@ -37,7 +39,10 @@ MISTAKES = {
     "unknown argument": ("sweep key.py", "model.init_args.widht: Tiny has no such argument; did you mean 'width'?"),
     "unknown key": ("sweep top_key.py", "modle: there is no such key; did you mean 'model'?"),
     "wrong type": ("sweep type.py", "optimizer.init_args.lr: expected float"),
-    "unknown class": ("sweep unknown_class.py", "model.class_path: there is no 'ResNet8' in nnray.models; did you mean 'ResNet"),
+    "unknown class": (
+        "sweep unknown_class.py",
+        "model.class_path: there is no 'ResNet8' in nnray.models; did you mean 'ResNet",
+    ),
     "unknown module": ("sweep unknown_module.py", "there is no module 'nnray.modells'; did you mean 'models'?"),
     "class of another kind": ("sweep wrong_class.py", "data.class_path: nnray.models.ResNet is not a"),
     "duplicate trial": ("sweep duplicate.py", "of the sweep study are the same"),
@@ -86,7 +91,10 @@ def test_one_line_status_2_nothing_written(mistake: str, folder: Path, capsys: p
     assert message in printed.err
     assert printed.err.count("\n") == 1, printed.err
     assert "Traceback" not in printed.err
-    assert {path.name for path in folder.iterdir()} == {*FILES, *({"__pycache__"} if (folder / "__pycache__").exists() else ())}
+    assert {path.name for path in folder.iterdir()} == {
+        *FILES,
+        *({"__pycache__"} if (folder / "__pycache__").exists() else ()),
+    }
 
 
 def test_a_dry_run_writes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def test_only_finished_trials_of_other_known_code_count(plan):
     assert changes.data == ()
     assert changes.signatures == {made.trials[1].signature, made.trials[2].signature}
     assert changes.lines(NOW) == [
-        "2 finished trials were trained by other code (aaaaaaaa, bbbbbbbb with changes; now bbbbbbbb)"
+        "trained by other code: 2 of the finished trials (aaaaaaaa, bbbbbbbb with changes; now bbbbbbbb)"
     ]
 
 
@@ -76,7 +76,7 @@ def test_data_whose_content_has_changed_under_its_name(plan):
     changes = changes_since(made, NOW)
     assert positions(changes.data) == [1]
     assert changes.signatures == {made.trials[1].signature}
-    assert changes.lines(NOW) == ["1 finished trials were trained on other data: its content has changed since"]
+    assert changes.lines(NOW) == ["trained on other data under the same name: 1 of the finished trials"]
 
 
 def test_data_that_is_not_at_hand_tells_nothing(store, tmp_path):

@@ -13,7 +13,10 @@ from nnray.store.metrics_log import read_rows
 from nnray.store.weights import kept_epochs
 from nnray.trial import StorePaths
 
-NOISE: dict[str, Any] = {"data": "user_code.NoiseData", "model": {"class_path": "user_code.Tiny", "init_args": {"num_classes": 2, "in_channels": 1}}}
+NOISE: dict[str, Any] = {
+    "data": "user_code.NoiseData",
+    "model": {"class_path": "user_code.Tiny", "init_args": {"num_classes": 2, "in_channels": 1}},
+}
 
 CASES: dict[str, dict[str, Any]] = {
     "dropout and AdamW": {},
@@ -22,7 +25,10 @@ CASES: dict[str, dict[str, Any]] = {
         "lr_scheduler": {"class_path": "torch.optim.lr_scheduler.CosineAnnealingLR", "init_args": {"T_max": 4}},
     },
     "one cycle per step": {
-        "lr_scheduler": {"class_path": "torch.optim.lr_scheduler.OneCycleLR", "init_args": {"max_lr": 0.1, "total_steps": 20}},
+        "lr_scheduler": {
+            "class_path": "torch.optim.lr_scheduler.OneCycleLR",
+            "init_args": {"max_lr": 0.1, "total_steps": 20},
+        },
         "task.scheduler_interval": "step",
     },
     "plateau": {

@@ -18,7 +18,12 @@ from nnray.store.record import Record
 from nnray.store.weights import kept_epochs
 from nnray.trial import StorePaths, TrialPaths, read_configuration_file, resolve
 
-OWN_TASK: dict[str, Any] = {"model": None, "optimizer": None, "data": "user_code.NoiseData", "task": "user_code.OwnTask"}
+OWN_TASK: dict[str, Any] = {
+    "model": None,
+    "optimizer": None,
+    "data": "user_code.NoiseData",
+    "task": "user_code.OwnTask",
+}
 
 
 def _paths(store: StorePaths, raw: dict[str, Any]) -> TrialPaths:
@@ -42,7 +47,9 @@ def test_the_folder_of_a_completed_trial(store: StorePaths) -> None:
         "metrics.jsonl",
         "record.json",
     ]
-    assert [path.name for path in kept_epochs(paths).values()] == [f"epoch=000{epoch}.safetensors" for epoch in range(3)]
+    assert [path.name for path in kept_epochs(paths).values()] == [
+        f"epoch=000{epoch}.safetensors" for epoch in range(3)
+    ]
     assert resolve(read_configuration_file(paths.config)).signature == paths.signature
     record = _record(paths)
     assert record.status == "completed"
@@ -78,7 +85,11 @@ def test_the_metrics_are_those_of_the_kept_weights(store: StorePaths) -> None:
 
 def test_a_trained_trial_is_not_trained_again(store: StorePaths) -> None:
     train(store.root, {})
-    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in store.root.rglob("*") if path.is_file() and path.name != "claim.lock"}
+    before = {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for path in store.root.rglob("*")
+        if path.is_file() and path.name != "claim.lock"
+    }
     assert train(store.root, {}) == "completed"
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in before} == before
 
@@ -96,9 +107,15 @@ def test_a_trial_that_another_process_runs_is_left_alone(store: StorePaths) -> N
     [
         ({"model": "user_code.Raises"}, "RuntimeError: no such luck"),
         ({"model": {"class_path": "user_code.Raises", "init_args": {"leave": True}}}, "SystemExit: left"),
-        ({**OWN_TASK, "task": "user_code.DivergingTask"}, "TrialError: diverged: the training loss is not finite in epoch 1"),
+        (
+            {**OWN_TASK, "task": "user_code.DivergingTask"},
+            "TrialError: diverged: the training loss is not finite in epoch 1",
+        ),
         ({"optimizer.lr": 1e30}, "TrialError: diverged: the training loss is not finite in epoch"),
-        ({"checkpoint.keep": "best", "checkpoint.monitor": "f1"}, "TrialError: checkpoint.monitor: there is no metric 'f1'"),
+        (
+            {"checkpoint.keep": "best", "checkpoint.monitor": "f1"},
+            "TrialError: checkpoint.monitor: there is no metric 'f1'",
+        ),
     ],
     ids=["raises", "exits", "becomes NaN", "learning rate too high", "unknown monitor"],
 )
@@ -115,7 +132,9 @@ def test_a_failure_is_recorded_with_its_evidence(raw: dict[str, Any], error: str
     assert _record(paths).attempts == 2
 
 
-def test_what_a_trial_prints_is_in_its_log_and_nowhere_else(store: StorePaths, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_a_trial_prints_is_in_its_log_and_nowhere_else(
+    store: StorePaths, capfd: pytest.CaptureFixture[str]
+) -> None:
     train(store.root, {"model": "user_code.Raises"})
     assert "about to fail" in _paths(store, {"model": "user_code.Raises"}).log.read_text()
     assert "about to fail" not in "".join(capfd.readouterr())
@@ -139,7 +158,11 @@ def test_which_weights_are_kept(checkpoint: dict[str, Any], kept: list[int], sto
 
 @pytest.mark.parametrize(("monitor", "mode"), [("val_acc", "max"), ("val_loss", "min")])
 def test_the_best_weights_are_those_of_the_best_epoch(monitor: str, mode: str, store: StorePaths) -> None:
-    raw = {"trainer.max_epochs": 5, "optimizer.lr": 0.3, "checkpoint": {"keep": "best", "monitor": monitor, "mode": mode}}
+    raw = {
+        "trainer.max_epochs": 5,
+        "optimizer.lr": 0.3,
+        "checkpoint": {"keep": "best", "monitor": monitor, "mode": mode},
+    }
     train(store.root, raw)
     values = [row[monitor] for row in read_rows(_paths(store, raw).metrics)]
     best = max(values) if mode == "max" else min(values)
@@ -147,7 +170,10 @@ def test_the_best_weights_are_those_of_the_best_epoch(monitor: str, mode: str, s
 
 
 def test_a_trial_stopped_by_early_stopping_keeps_its_last_weights(store: StorePaths) -> None:
-    stop = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": {"monitor": "val_loss", "patience": 1, "min_delta": 100.0}}
+    stop = {
+        "class_path": "lightning.pytorch.callbacks.EarlyStopping",
+        "init_args": {"monitor": "val_loss", "patience": 1, "min_delta": 100.0},
+    }
     raw = {"trainer": {"max_epochs": 9, "callbacks": [stop]}, "checkpoint": {"keep": "last", "every_n_epochs": 5}}
     assert train(store.root, raw) == "completed"
     paths = _paths(store, raw)
