@@ -1,0 +1,1 @@
+"""The sides that ``sweep_throughput.py`` compares, a file each."""
