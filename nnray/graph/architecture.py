@@ -72,12 +72,13 @@ def _check_inputs(inputs: Sequence[str]) -> None:
     if isinstance(inputs, str) or not inputs:
         raise GraphError(f"inputs must be a tuple of at least one name, such as ('input',), not {inputs!r}")
     for position, name in enumerate(inputs):
-        _check_key(name, "the input")
+        check_key(name, "the input")
         if name in inputs[:position]:
             raise GraphError(f"the input {name!r} is declared twice")
 
 
-def _check_key(key: Any, what: str) -> None:
+def check_key(key: Any, what: str) -> None:
+    """Raise a GraphError unless `key` can be one part of a dotted name; `what` says of what, such as "the layer"."""
     if not isinstance(key, str) or not key:
         raise GraphError(f"{what} {key!r} must have a name that is a string with at least one character")
     if "." in key:
@@ -93,7 +94,7 @@ def _flatten(
     if not isinstance(architecture, Mapping):
         raise GraphError(f"an architecture is a dict of layers, not a {type(architecture).__name__}")
     for key, value in architecture.items():
-        _check_key(key, f"the layer{where}" if where else "the layer")
+        check_key(key, f"the layer{where}" if where else "the layer")
         path = (*scope, key)
         name = ".".join(path)
         if key in inputs:
@@ -106,12 +107,13 @@ def _flatten(
             if len(value) != 2:
                 raise GraphError(f"the layer {name!r} must be (operation, inputs), not a tuple of {len(value)}")
             operation, sources = value
-            yield path, _operation(operation, name), _sources(sources, name)
+            yield path, check_operation(operation, name), _sources(sources, name)
         else:
-            yield path, _operation(value, name), (-1,)
+            yield path, check_operation(value, name), (-1,)
 
 
-def _operation(operation: Any, name: str) -> Operation:
+def check_operation(operation: Any, name: str) -> Operation:
+    """Return the operation of the layer `name`, or raise a GraphError that says why it cannot be one."""
     if isinstance(operation, type) and issubclass(operation, nn.Module):
         raise GraphError(
             f"the layer {name!r} is the class {operation.__name__}, not a module: write {operation.__name__}(...)"
