@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from nnray.errors import GraphError
+from nnray.graph import surgery
 from nnray.graph.architecture import Node, parse
 from nnray.graph.effects import Fact, pure
 from nnray.graph.names import check_name, select
+from nnray.graph.ordering import ordered
 from nnray.graph.plan import Plan, needed
 
 _MOST_PLANS = 256  # requests that are remembered; far more than a study needs, far less than would matter in memory
@@ -78,7 +80,43 @@ class GraphModule(nn.Module):
     def __init__(self, architecture: Mapping[str, Any], *, inputs: tuple[str, ...] = ("input",)) -> None:
         super().__init__()
         nodes = parse(architecture, inputs)
-        self._inputs = tuple(inputs)
+        self._build(nodes, tuple(inputs), (nodes[-1].name,))
+
+    @staticmethod
+    def from_nodes(
+        nodes: Iterable[Node],
+        *,
+        inputs: Sequence[str] = ("input",),
+        outputs: Sequence[str] | None = None,
+        training: bool = True,
+    ) -> GraphModule:
+        """Make a graph of a flat list of layers, such as the `nodes` of other graphs.
+
+        Args:
+            nodes: The layers, with full names, in any order: they are sorted where one comes before its inputs.
+            inputs: Names of the model's inputs; unlike those of an architecture, they may have dots.
+            outputs: Names of the layers that are the model's outputs. Left out, it is the last one of the list.
+            training: Mode of the graph itself; its operations keep theirs.
+
+        Returns:
+            A graph of the very operations of the list.
+
+        Raises:
+            GraphError: The list has no layers or a cycle, a name is not allowed or there twice, an input or output is
+                unknown, or an output is also an input.
+        """
+        listed = list(nodes)
+        if outputs is None:
+            outputs = [node.name for node in listed[-1:]]
+        model = GraphModule.__new__(GraphModule)
+        nn.Module.__init__(model)
+        model.training = training
+        model._build(ordered(listed, inputs, outputs), tuple(inputs), tuple(outputs))
+        return model
+
+    def _build(self, nodes: Sequence[Node], inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+        self._inputs = inputs
+        self._outputs = outputs
         self._sources = {node.name: node.inputs for node in nodes}
         self._plans: dict[Any, Plan] = {}
         self._plans_of: dict[str, Any] = self._modules
@@ -96,6 +134,11 @@ class GraphModule(nn.Module):
         return self._inputs
 
     @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the layers that are the model's output: the last one, unless surgery has chosen others."""
+        return self._outputs
+
+    @property
     def nodes(self) -> tuple[Node, ...]:
         """All layers, in graph order, with their present operations and the full names of their inputs."""
         return tuple(self._table([]).values())
@@ -111,9 +154,10 @@ class GraphModule(nn.Module):
                 model can be asked for by its name.
 
         Returns:
-            The value of the last layer; if `outputs` is given, a dict from names to values, in the order of the list,
-            and within a glob in graph order. Only the layers that this takes are computed, and a value is dropped as
-            soon as no layer needs it any more.
+            The value of the last layer, or of the one that surgery made the output; where surgery left several
+            outputs, a dict from their names to their values. If `outputs` is given, a dict from names to values, in the
+            order of the list, and within a glob in graph order. Only the layers that this takes are computed, and a
+            value is dropped as soon as no layer needs it any more.
 
         Raises:
             GraphError: A name is unknown, or an input is missing.
@@ -137,9 +181,15 @@ class GraphModule(nn.Module):
             plan = self._plan(*request)
             self._plans[request] = plan
         computed = plan.run(initial)
-        if outputs is None:
+        if outputs is None and len(plan.results) == 1:
             return computed[plan.results[0][1]]
         return {name: computed[slot] for name, slot in plan.results}
+
+    submodel = surgery.submodel
+    insert = surgery.insert
+    replace = surgery.replace
+    rename = surgery.rename
+    prune = surgery.prune
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the plans, which refer to this very object's modules."""
@@ -155,7 +205,7 @@ class GraphModule(nn.Module):
             given = self._inputs[:given]
         for name in given:
             check_name(name, names, self._inputs)
-        wanted = (names[-1],) if outputs is None else select(outputs, names, self._inputs)
+        wanted = self._outputs if outputs is None else select(outputs, names, self._inputs)
         facts: list[Fact] = []
         nodes = needed(self._table(facts), self._inputs, given, wanted)
         return Plan(nodes, given, wanted, grad, facts)
@@ -168,6 +218,7 @@ class GraphModule(nn.Module):
             if not isinstance(child, Scope):
                 _check_attribute(scope, name, f"the nested dict {'.'.join(scopes[:depth])!r}")
                 child = Scope()
+                child.training = self.training
                 scope.add_module(name, child)
             scope = child
         _check_attribute(scope, key, f"the layer {node.name!r}")
