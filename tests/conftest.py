@@ -43,11 +43,11 @@ def in_child() -> Callable[..., int]:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
-    """One Ray instance for the whole test run."""
+def ray_session() -> Iterator[str]:
+    """One Ray instance for the whole test run; its address."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")])
     import ray
 
     ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
-    yield
+    yield ray.get_runtime_context().gcs_address
     ray.shutdown()

@@ -10,9 +10,10 @@ import argparse
 import dataclasses
 import os
 import time
-from functools import partial
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -100,15 +101,14 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_OK if _complete(plan, outcome) == len(plan.trials) else EXIT_FAILED_TRIALS
 
 
-def _executor(arguments: argparse.Namespace, resources: object) -> Executor:
+def _executor(arguments: argparse.Namespace, resources: Mapping[str, Any] | None) -> Executor:
     if arguments.in_process:
         from nnray.sweep.in_process import run_in_process
 
-        return run_in_process
-    from nnray.sweep.on_ray import RayOptions, run_on_ray
+        return nullcontext(run_in_process)
+    from nnray.sweep.on_ray import RayOptions, ray_executor
 
-    options = RayOptions(arguments.address, arguments.max_concurrent, Resources.of(resources))  # type: ignore[arg-type]
-    return partial(run_on_ray, options=options)
+    return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, Resources.of(resources)))
 
 
 def _positive(text: str) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -89,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     run_options = Run(code_of(Path.cwd()), now(), echo=True, progress=console.is_terminal)
-    outcome = carry_out(plan, run_options, run_in_process, EpochLines(console), arguments.mlflow_uri)
+    outcome = carry_out(plan, run_options, nullcontext(run_in_process), EpochLines(console), arguments.mlflow_uri)
     for line in books_lines(outcome.books):
         console.print(line, markup=False, soft_wrap=True)
     if outcome.interrupted:

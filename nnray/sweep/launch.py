@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from nnray.store.bookkeeper import BooksReport
@@ -13,7 +13,10 @@ from nnray.sweep.plan import Plan, PlannedTrial
 from nnray.sweep.queue import Result, TrialQueue
 from nnray.training.runner import Run
 
-Executor = Callable[[TrialQueue, Run, Observer], None]
+Execute = Callable[[TrialQueue, Run, Observer], None]
+"""Trains the trials of a queue and tells an observer."""
+
+Executor = AbstractContextManager[Execute]
 
 
 @dataclass(frozen=True)
@@ -51,27 +54,29 @@ class _BookObserver:
 
 
 def carry_out(
-    plan: Plan, run: Run, execute: Executor, display: AbstractContextManager[Observer], mlflow_uri: str | None
+    plan: Plan, run: Run, executor: Executor, display: AbstractContextManager[Observer], mlflow_uri: str | None
 ) -> Outcome:
     """Write the plan's folders, train what there is to train, and keep the books.
 
     Args:
         plan: What to do.
         run: How trials are run.
-        execute: Trains the trials of a queue and tells an observer.
+        executor: Gives what trains the trials of a queue; opened only if there is something to train, and before
+            anything is written.
         display: Shows a person how it goes, while there is anything to train.
         mlflow_uri: The MLflow server, or None for the store's own database.
     """
-    plan.apply()
-    queue = TrialQueue(plan.todo, run.started)
-    books = BookkeeperProcess(plan.store, plan.sweep.name, mlflow_uri)
-    interrupted = False
-    try:
-        if not queue.exhausted:
-            with display as shown:
-                execute(queue, run, Observers([_BookObserver(books), shown]))
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        report = books.close()
+    with executor if plan.todo else nullcontext() as execute:
+        plan.apply()
+        queue = TrialQueue(plan.todo, run.started)
+        books = BookkeeperProcess(plan.store, plan.sweep.name, mlflow_uri)
+        interrupted = False
+        try:
+            if execute is not None:
+                with display as shown:
+                    execute(queue, run, Observers([_BookObserver(books), shown]))
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            report = books.close()
     return Outcome(dict(queue.results), report, interrupted)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from nnray.errors import SpaceError
 from nnray.space.sweep import Resources
+from nnray.sweep.launch import Execute
 from nnray.sweep.observer import Observer
 from nnray.sweep.queue import TrialQueue
 from nnray.training.runner import Run
@@ -32,6 +35,7 @@ _ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+_ANSWER_S = 10.0
 _OBJECT_STORE_BYTES = 200_000_000
 _GPU_SHARES = 8
 """At most so many trials share a GPU where nobody has said how many."""
@@ -52,18 +56,15 @@ class RayOptions:
     resources: Resources = dataclasses.field(default_factory=Resources)
 
 
-def run_on_ray(queue: TrialQueue, run: Run, observer: Observer, options: RayOptions) -> None:
-    """Train until every trial of ``queue`` has a result, or KeyboardInterrupt is raised.
+@contextmanager
+def ray_executor(options: RayOptions) -> Iterator[Execute]:
+    """Join a cluster, or start Ray here, and yield what trains the trials of a queue there.
 
     Raises:
-        SpaceError: If a trial asks for more than the cluster has.
+        SpaceError: If the cluster cannot be joined, or a trial asks for more than it has.
     """
     with _ray(options.address) as is_ours:
         import ray
-        from ray import tune
-
-        from nnray.sweep import worker
-        from nnray.sweep.tune_hooks import WORKER_DEATHS, Messenger, QueueSearcher
 
         there = ray.cluster_resources()
         request = _request(options.resources, there)
@@ -74,25 +75,34 @@ def run_on_ray(queue: TrialQueue, run: Run, observer: Observer, options: RayOpti
             # A trial that waits makes Tune ask for a worker of its own, which it never gets: a placement group made and
             # removed per trial. On a cluster that others use or that can grow, Tune must ask to be given more.
             at_a_time = min(slots, at_a_time or slots)
-        train = tune.with_parameters(worker.train, run=run, path=list(sys.path))
-        with tempfile.TemporaryDirectory(prefix="nnray-tune-") as scratch:
-            tuner = tune.Tuner(
-                tune.with_resources(train, request),
-                tune_config=tune.TuneConfig(
-                    search_alg=QueueSearcher(queue, observer),
-                    num_samples=-1,
-                    max_concurrent_trials=at_a_time,
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    name="sweep",
-                    storage_path=scratch,
-                    failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
-                    callbacks=[Messenger(queue, observer)],
-                    verbose=0,
-                ),
-            )
-            tuner.fit()
+        yield partial(_run, request=request, at_a_time=at_a_time)
+
+
+def _run(queue: TrialQueue, run: Run, observer: Observer, request: dict[str, float], at_a_time: int | None) -> None:
+    from ray import tune
+
+    from nnray.sweep import worker
+    from nnray.sweep.tune_hooks import WORKER_DEATHS, Messenger, QueueSearcher
+
+    train = tune.with_parameters(worker.train, run=run, path=list(sys.path))
+    with tempfile.TemporaryDirectory(prefix="nnray-tune-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(train, request),
+            tune_config=tune.TuneConfig(
+                search_alg=QueueSearcher(queue, observer),
+                num_samples=-1,
+                max_concurrent_trials=at_a_time,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=scratch,
+                failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+                callbacks=[Messenger(queue, observer)],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
 
 
 @contextmanager
@@ -109,12 +119,32 @@ def _ray(address: str | None) -> Iterator[bool]:
         yield False
         return
     address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        _refuse_silent(address)
     local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
+    try:
+        ray.init(
+            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else local)
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        hint = "" if os.environ.get("RAY_AUTH_MODE") else " (a cluster with tokens needs RAY_AUTH_MODE=token)"
+        place = f"join the Ray cluster at {address}" if address else "start Ray"
+        raise SpaceError(f"cannot {place}: {' '.join(str(error).split())}{hint}") from error
     try:
         yield not address
     finally:
         ray.shutdown()
+
+
+def _refuse_silent(address: str) -> None:
+    """Refuse an address where nothing answers: Ray itself would go on asking for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto", and whatever else Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+    except OSError as error:
+        raise SpaceError(f"cannot join the Ray cluster at {address}: {error.strerror or error}") from error
 
 
 def _slots(request: dict[str, float], there: dict[str, float]) -> int:

@@ -19,12 +19,12 @@ ENVIRONMENT = {
 _PROGRAM = "import sys; from nnray.cli.main import main; sys.exit(main())"
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """Start ``nnray WORDS`` in ``folder``, in a process group of its own."""
+def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+    """Start ``nnray WORDS`` in ``folder``, in a process group of its own, with variables added to its environment."""
     return subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, *words],
         cwd=folder,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -39,9 +39,9 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, output
 
 
-def nnray(folder: Path, *words: str) -> tuple[int, str]:
+def nnray(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
     """Run ``nnray WORDS`` in ``folder`` and return its exit status and what it printed."""
-    return finish(start(folder, *words))
+    return finish(start(folder, *words, **environment))
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 180) -> None:
