@@ -82,7 +82,9 @@ def _read_off(store: Path, count: int, metric: str, begun: float) -> Measured:
     claims = [store / "trials" / trial / "claim.lock" for trial in table["trial"]]
     workers = [json.loads(claim.read_text())["pid"] for claim in claims]
     ended = table["ended"].map(lambda time: time.timestamp())
-    start = ended.groupby(workers).min().max()
+    firsts = ended.groupby(workers).min()
+    # Of a handful of trials none may be left when the slowest worker has ended its first.
+    start = firsts.max() if (ended > firsts.max()).any() else firsts.min()
     # Each time a run is written to MLflow its artifact is. The database itself changes again when Ray has shut down and
     # the books are closed, also if that finds nothing left to do.
     written = [*tables.glob("*.parquet"), *(store / "mlartifacts").rglob("config.yaml")]

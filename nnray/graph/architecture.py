@@ -7,12 +7,13 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from nnray.errors import GraphError, did_you_mean
+from nnray.graph.operations import Part, Value
 
 Operation = Callable[..., Any]
 
@@ -24,7 +25,8 @@ class Node(NamedTuple):
 
     Args:
         name: Dotted path, the same as the prefix of its parameters in `state_dict()`.
-        operation: The `nn.Module` or the function that computes it.
+        operation: What computes it, called with the values of its inputs: an `nn.Module`, a function, or one of
+            `nnray.graph.operations`.
         inputs: Full names of the values that the operation is called with, in the order of its arguments.
     """
 
@@ -62,10 +64,33 @@ def parse(architecture: Mapping[str, Any], inputs: Sequence[str]) -> list[Node]:
             else _in_scope(source, path, known, every_name, inputs)
             for source in sources
         )
+        for source in resolved:
+            parts = parts_on_the_way(source, known)
+            nodes.extend(parts)
+            known.update(part.name for part in parts)
         nodes.append(Node(name, operation, resolved))
-        sequence.append(name)
+        if not isinstance(operation, Value):
+            sequence.append(name)
         known.add(name)
     return nodes
+
+
+def parts_on_the_way(name: str, known: Container[str]) -> list[Node]:
+    """Return the parts of a known value that lead to `name`: for `lstm.1.0`, the nodes `lstm.1` and `lstm.1.0`.
+
+    Args:
+        name: A full name.
+        known: Names of the layers and inputs that there are.
+
+    Returns:
+        The nodes to add, outermost first; none if the name is known or does not begin with a known one.
+    """
+    keys = name.split(".")
+    depth = next((depth for depth in range(len(keys), 0, -1) if ".".join(keys[:depth]) in known), len(keys))
+    whole = [".".join(keys[:end]) for end in range(depth, len(keys))]
+    return [
+        Node(f"{of}.{key}", Part(key, of), (of,)) for of, key in zip(whole, keys[depth:], strict=True)
+    ]
 
 
 def _check_inputs(inputs: Sequence[str]) -> None:
@@ -108,6 +133,8 @@ def _flatten(
                 raise GraphError(f"the layer {name!r} must be (operation, inputs), not a tuple of {len(value)}")
             operation, sources = value
             yield path, check_operation(operation, name), _sources(sources, name)
+        elif isinstance(value, Tensor | Value):
+            yield path, check_operation(value, name), ()
         else:
             yield path, check_operation(value, name), (-1,)
 
@@ -121,6 +148,8 @@ def check_operation(operation: Any, name: str) -> Operation:
     if isinstance(operation, nn.Module):
         if type(operation).forward is nn.Module.forward:
             raise GraphError(f"the layer {name!r} is a {type(operation).__name__}, which has no forward")
+    elif isinstance(operation, Tensor):
+        return Value.of(operation)
     elif not callable(operation):
         raise GraphError(f"the layer {name!r} must be a module, a function or a dict, not {operation!r}")
     return operation
@@ -151,6 +180,9 @@ def _in_scope(
     candidates = [".".join((*path[:depth], source)) for depth in reversed(range(len(path)))]
     for candidate in candidates:
         if candidate in known:
+            return candidate
+    for candidate in candidates:
+        if parts_on_the_way(candidate, known):
             return candidate
     name = ".".join(path)
     for candidate in candidates:

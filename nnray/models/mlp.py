@@ -39,3 +39,4 @@ class MLP(GraphModule):
             features = width
         architecture["linear"] = nn.Linear(features, num_classes)
         super().__init__(architecture)
+        self.example_shape = (in_channels, image_size, image_size)

@@ -61,6 +61,7 @@ class ResNet(GraphModule):
                 "linear": nn.Linear(4 * width, num_classes),
             }
         )
+        self.example_shape = (in_channels, 32, 32)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

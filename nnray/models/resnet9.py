@@ -64,6 +64,7 @@ class ResNet9(GraphModule):
                 "logits": Scale(0.125),
             }
         )
+        self.example_shape = (in_channels, 32, 32)
 
 
 def _conv_bn_relu(in_channels: int, channels: int) -> dict[str, Any]:

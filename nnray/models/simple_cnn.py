@@ -70,3 +70,4 @@ class SimpleCNN(GraphModule):
             "linear": nn.Linear(channels * _GRID**2, num_classes),
         }
         super().__init__(architecture)
+        self.example_shape = (in_channels, 32, 32)

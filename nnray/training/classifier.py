@@ -20,8 +20,8 @@ class Classifier(pl.LightningModule):
     """Train a network to tell classes apart.
 
     The loss is cross-entropy with label smoothing (Szegedy et al. 2016, arXiv:1512.00567, section 7). Once an epoch it
-    logs ``train_loss``, ``train_acc``, ``val_loss``, ``val_acc`` (fractions of the images) and ``lr``, the epoch's first
-    learning rate; training figures are averages over the epoch, while the weights change.
+    logs ``train_loss``, ``train_acc``, ``val_loss`` and ``val_acc`` (fractions of the images), and ``lr``, the learning
+    rate that the epoch began with. Training figures are averages over the epoch, while the weights change.
 
     Args:
         model: Maps images (``batch x channels x height x width``, float) to logits (``batch x classes``).
