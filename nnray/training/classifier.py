@@ -134,7 +134,7 @@ class _Tally:
             f"{stage}_loss": _exact(float(self._loss) / images),
             f"{stage}_acc": _exact(float(self._hits) / images),
         }
-        self.__init__()  # type: ignore[misc]
+        self._loss, self._hits, self._images = 0.0, 0, 0
         return figures
 
 
