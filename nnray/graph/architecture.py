@@ -88,9 +88,7 @@ def parts_on_the_way(name: str, known: Container[str]) -> list[Node]:
     keys = name.split(".")
     depth = next((depth for depth in range(len(keys), 0, -1) if ".".join(keys[:depth]) in known), len(keys))
     whole = [".".join(keys[:end]) for end in range(depth, len(keys))]
-    return [
-        Node(f"{of}.{key}", Part(key, of), (of,)) for of, key in zip(whole, keys[depth:], strict=True)
-    ]
+    return [Node(f"{of}.{key}", Part(key, of), (of,)) for of, key in zip(whole, keys[depth:], strict=True)]
 
 
 def _check_inputs(inputs: Sequence[str]) -> None:

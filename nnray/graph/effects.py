@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
 
+from nnray.graph.operations import ByMode, Call, Method, Overload, Part, Value
+
 Fact = tuple[dict[str, Any], str, Any]
 """`(mapping, key, value)`: an assumption that holds as long as `mapping.get(key) is value`."""
 
@@ -47,6 +49,8 @@ UNKNOWN = Effect(writes=_ALL, aliases=_ALL, kept=False)
 _TORCH_FUNCTIONS = frozenset(
     [
         "_operator",
+        "builtins",
+        "math",
         "torch",
         "torch._C._fft",
         "torch._C._linalg",
@@ -75,6 +79,8 @@ _FRESH_NAMES = frozenset(
         *("linear", "conv1d", "conv2d", "conv3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "layer_norm", "group_norm"),
     ]
 )
+# Their functions and simple modules are read: they write into no argument, but for modules with a flag `inplace`.
+_LIBRARIES = ("torchvision.models.", "torchvision.ops.")
 _SUM_NAMES = frozenset(["iadd", "isub", "__iadd__", "__isub__", "add_", "sub_"])
 _FRESH_MODULES = (
     nn.modules.conv._ConvNd,
@@ -107,6 +113,14 @@ def pure(operation: AnyOperation) -> AnyOperation:
 def effect_of(operation: Callable[..., Any], facts: list[Fact]) -> Effect:
     """Return what an operation may do, and append to `facts` what this answer rests on and could change later."""
     kind = type(operation)
+    if isinstance(operation, Call):
+        return _effect_of_call(operation, facts)
+    if isinstance(operation, Overload):
+        return _effect_of_overload(operation)
+    if isinstance(operation, Part):
+        return PURE
+    if isinstance(operation, Value):
+        return FRESH
     if isinstance(operation, nn.Module):
         return _effect_of_module(operation, facts)
     if isinstance(operation, functools.partial):
@@ -117,7 +131,10 @@ def effect_of(operation: Callable[..., Any], facts: list[Fact]) -> Effect:
     if getattr(operation, "_nnray_pure", None) is True or getattr(kind, "_nnray_pure", None) is _body(kind):
         return PURE
     name = getattr(operation, "__name__", "")
-    if getattr(operation, "__module__", None) not in _TORCH_FUNCTIONS and not _is_tensor_method(operation):
+    origin = getattr(operation, "__module__", None) or ""
+    if origin.startswith(_LIBRARIES):
+        return PURE
+    if origin not in _TORCH_FUNCTIONS and not _is_tensor_method(operation) and not isinstance(operation, Method):
         return UNKNOWN
     if name in _WRITING_NAMES or (name.endswith("_") and not name.endswith("__")):
         return IN_PLACE_SUM if name in _SUM_NAMES else IN_PLACE
@@ -128,7 +145,9 @@ def _effect_of_module(module: nn.Module, facts: list[Fact]) -> Effect:
     kind = type(module)
     if getattr(module, "_nnray_pure", None) is True or getattr(kind, "_nnray_pure", None) is kind.forward:
         return PURE
-    if not kind.__module__.startswith("torch.nn.modules."):
+    if kind is ByMode:
+        return _either([effect_of(call, facts) for call in module.calls.values()])
+    if not kind.__module__.startswith(("torch.nn.modules.", *_LIBRARIES)):
         return UNKNOWN
     if kind is nn.Sequential:
         facts.extend((module._modules, key, child) for key, child in module._modules.items())
@@ -148,6 +167,51 @@ def _effect_of_module(module: nn.Module, facts: list[Fact]) -> Effect:
         if module.__dict__["inplace"]:
             return IN_PLACE
     return FRESH if isinstance(module, _FRESH_MODULES) else PURE
+
+
+def _effect_of_call(call: Call, facts: list[Fact]) -> Effect:
+    """Translate what a function does to its arguments into what the call does to its inputs."""
+    effect = effect_of(call.function, facts)
+    if call.kwargs.get("out") is not None:
+        return UNKNOWN
+    if effect.writes == 0 and _argument(call, "inplace"):
+        effect = IN_PLACE
+    return Effect(
+        writes=call.inputs_within(effect.writes) if 0 < effect.writes < _ALL else effect.writes,
+        aliases=call.inputs_within(effect.aliases) if 0 < effect.aliases < _ALL else effect.aliases,
+        kept=effect.kept,
+    )
+
+
+def _effect_of_overload(overload: Overload) -> Effect:
+    """Read what an operator does off its schema, where `Tensor(a!)` is an argument that it writes into."""
+    arguments = overload.operator._schema.arguments
+    written = [
+        index for index, argument in enumerate(arguments) if argument.alias_info and argument.alias_info.is_write
+    ]
+    if overload.name.startswith("aten.") and "norm" in overload.__name__:
+        written = []  # the running statistics, which are meant to be written into
+    if written:
+        return Effect(writes=max(written) + 1, aliases=max(written) + 1, kept=True)
+    return PURE
+
+
+def _either(effects: list[Effect]) -> Effect:
+    return Effect(
+        writes=max(effect.writes for effect in effects),
+        aliases=max(effect.aliases for effect in effects),
+        kept=any(effect.kept for effect in effects),
+    )
+
+
+def _argument(call: Call, name: str) -> Any:
+    """Return an argument by its name, however it is passed, or None."""
+    if name in call.kwargs:
+        return call.kwargs[name]
+    code = getattr(call.function, "__code__", None)
+    names = code.co_varnames[: code.co_argcount] if code is not None else ()
+    position = names.index(name) if name in names else len(call.args)
+    return call.args[position] if position < len(call.args) else None
 
 
 def _is_tensor_method(operation: Callable[..., Any]) -> bool:

@@ -10,9 +10,10 @@ from torch import nn
 
 from nnray.errors import GraphError
 from nnray.graph import surgery
-from nnray.graph.architecture import Node, parse
+from nnray.graph.architecture import GLOB_CHARACTERS, Node, Operation, parse, parts_on_the_way
 from nnray.graph.effects import Fact, pure
 from nnray.graph.names import check_name, select
+from nnray.graph.operations import Again, Call, Part, Size, Value
 from nnray.graph.ordering import ordered
 from nnray.graph.plan import Plan, needed
 
@@ -118,6 +119,7 @@ class GraphModule(nn.Module):
         self._inputs = inputs
         self._outputs = outputs
         self._sources = {node.name: node.inputs for node in nodes}
+        self._calls: dict[str, Call] = {}  # how modules are called where it is not just with the inputs
         self._plans: dict[Any, Plan] = {}
         self._plans_of: dict[str, Any] = self._modules
         for node in nodes:
@@ -196,47 +198,75 @@ class GraphModule(nn.Module):
         return {**self.__dict__, "_plans": {}}
 
     def _plan(self, given: tuple[str, ...] | int, outputs: str | tuple[str, ...] | None, grad: bool) -> Plan:
-        names = self.names
         if isinstance(given, int):
             if given > len(self._inputs):
                 expected = "1 input" if len(self._inputs) == 1 else f"{len(self._inputs)} inputs"
                 listed = ", ".join(map(repr, self._inputs))
                 raise GraphError(f"the model takes {expected} ({listed}), but {given} were given")
             given = self._inputs[:given]
-        for name in given:
-            check_name(name, names, self._inputs)
-        wanted = self._outputs if outputs is None else select(outputs, names, self._inputs)
         facts: list[Fact] = []
-        nodes = needed(self._table(facts), self._inputs, given, wanted)
+        table = self._table(facts)
+        for name in (*given, *(outputs if isinstance(outputs, tuple) else (outputs,))):
+            if isinstance(name, str) and GLOB_CHARACTERS.isdisjoint(name):
+                parts = parts_on_the_way(name, {*self._inputs, *table})
+                table.update((part.name, part) for part in parts)
+        for name in given:
+            check_name(name, tuple(table), self._inputs)
+        if outputs is None:
+            wanted = self._outputs
+        else:
+            layers = [name for name, node in table.items() if not isinstance(node.operation, Size | Value)]
+            wanted = select(outputs, layers, (*self._inputs, *(table.keys() - layers)))
+        nodes = needed(table, self._inputs, given, wanted)
         return Plan(nodes, given, wanted, grad, facts)
 
     def _declare(self, node: Node) -> None:
+        operation = node.operation
         *scopes, key = node.name.split(".")
+        if isinstance(operation, Part) and ".".join(scopes) == node.inputs[0]:
+            return  # its name says it all
+        if isinstance(operation, Call) and isinstance(operation.function, nn.Module):
+            # The module is the attribute, so that its parameters have the layer's name.
+            self._calls[node.name] = type(operation)(None, *operation.args, **operation.kwargs)
+            operation = operation.function
         scope: nn.Module = self
         for depth, name in enumerate(scopes, start=1):
             child = scope._modules.get(name)
             if not isinstance(child, Scope):
                 _check_attribute(scope, name, f"the nested dict {'.'.join(scopes[:depth])!r}")
                 child = Scope()
-                child.training = self.training
                 scope.add_module(name, child)
             scope = child
         _check_attribute(scope, key, f"the layer {node.name!r}")
-        setattr(scope, key, node.operation)
+        if isinstance(operation, Value):
+            operation.register(scope, key)
+        else:
+            setattr(scope, key, operation)
 
     def _table(self, facts: list[Fact]) -> dict[str, Node]:
         """Look up the operations where they live: in the attributes, which anybody may assign to."""
         scopes: dict[str, nn.Module] = {"": self}
-        table = {}
-        for name, sources in self._sources.items():
+
+        def operation_of(name: str) -> Operation:
             *parents, key = name.split(".")
+            block = ".".join(parents)
+            if block in self._sources or block in self._inputs:
+                return Part(key, block)
             path = ""
             for parent in parents:
                 outer, path = scopes[path], f"{path}.{parent}" if path else parent
                 if path not in scopes:
                     scopes[path] = _attribute(outer, parent, f"the nested dict {path!r}", facts)
-            table[name] = Node(name, _attribute(scopes[path], key, f"the layer {name!r}", facts), sources)
-        return table
+            scope = scopes[path]
+            if key in scope._parameters or key in scope._buffers:
+                return Value(scope, key)
+            operation = _attribute(scope, key, f"the layer {name!r}", facts)
+            if isinstance(operation, Again):
+                operation = operation_of(operation.of)
+            call = self._calls.get(name)
+            return operation if call is None else type(call)(operation, *call.args, **call.kwargs)
+
+        return {name: Node(name, operation_of(name), sources) for name, sources in self._sources.items()}
 
 
 def _attribute(scope: nn.Module, key: str, what: str, facts: list[Fact]) -> Any:

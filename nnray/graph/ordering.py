@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from nnray.errors import GraphError, did_you_mean
 from nnray.graph.architecture import Node, check_key, check_operation
+from nnray.graph.operations import Part
 
 
 def ordered(nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]) -> list[Node]:
@@ -26,13 +27,13 @@ def ordered(nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]
     """
     if not nodes:
         raise GraphError("the graph has no layers")
-    _check_names([node.name for node in nodes], inputs)
+    _check_names(nodes, inputs)
     _check_outputs([node.name for node in nodes], inputs, outputs)
     position = {node.name: index for index, node in enumerate(nodes)}
     readers: dict[str, list[int]] = {}
     missing = []
+    nodes = [node._replace(operation=check_operation(node.operation, node.name)) for node in nodes]
     for index, node in enumerate(nodes):
-        check_operation(node.operation, node.name)
         sources = {source for source in node.inputs if source not in inputs}
         missing.append(len(sources))
         for source in sources:
@@ -57,7 +58,8 @@ def ordered(nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]
     return result
 
 
-def _check_names(names: Sequence[str], inputs: Sequence[str]) -> None:
+def _check_names(nodes: Sequence[Node], inputs: Sequence[str]) -> None:
+    names = [node.name for node in nodes]
     if not inputs:
         raise GraphError("a model has at least one input")
     for what, listed in (("input", inputs), ("layer", names)):
@@ -69,9 +71,11 @@ def _check_names(names: Sequence[str], inputs: Sequence[str]) -> None:
                 raise GraphError(f"the {what} {name!r} is there twice")
             seen.add(name)
     layers = set(names)
-    for name in names:
+    for name, operation, sources in nodes:
         if name in inputs:
             raise GraphError(f"the layer {name!r} must have another name: {name!r} is an input of the model")
+        if isinstance(operation, Part) and name.rpartition(".")[0] == sources[0]:
+            continue
         for block in _blocks(name):
             if block in layers:
                 raise GraphError(f"{block!r} cannot be both a layer and the nested dict that {name!r} is in")

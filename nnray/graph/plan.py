@@ -4,7 +4,8 @@
 reads it. So an operation that may write into its inputs (see `nnray.graph.effects`) gets a copy of each input that can
 still be seen:
 
-1. it was handed in by the caller, is asked for as an output, or is read by another layer later on;
+1. it was handed in by the caller, is asked for as an output, is a parameter or a buffer, or is read by another layer
+   later on;
 2. with gradients on, another layer has read it before, or autograd keeps it for its producer's backward pass;
 3. it is handed to the same operation twice;
 
@@ -24,6 +25,7 @@ from torch import Tensor
 from nnray.errors import GraphError
 from nnray.graph.architecture import Node, Operation
 from nnray.graph.effects import Effect, Fact, effect_of
+from nnray.graph.operations import Size, Value
 
 
 class Step(NamedTuple):
@@ -55,7 +57,8 @@ class Plan:
     ) -> None:
         collected = list(facts)
         effects = [effect_of(node.operation, collected) for node in nodes]
-        copied = _copied_arguments(nodes, effects, {*given, *wanted}, grad)
+        parameters = [node.name for node in nodes if isinstance(node.operation, Value)]
+        copied = _copied_arguments(nodes, effects, {*given, *wanted, *parameters}, grad)
         last_reader = {source: index for index, node in enumerate(nodes) for source in node.inputs}
         place = {name: slot for slot, name in enumerate(given)}
         count = len(given)
@@ -155,6 +158,7 @@ def _copied_arguments(
     for index, node in enumerate(nodes):
         for source in node.inputs:
             readers.setdefault(source, []).append(index)
+    sizes = {node.name for node in nodes if isinstance(node.operation, Size)}  # autograd keeps nothing for them
     kept = {node.name for node, effect in zip(nodes, effects, strict=True) if effect.kept}
     shared: dict[str, set[str]] = {}  # name -> the names so far whose values may share its memory, itself included
 
@@ -164,7 +168,13 @@ def _copied_arguments(
             member in observed
             or (grad and member in kept)
             or any(
-                reader > index or (grad and reader < index and (member == name or nodes[reader].name not in group))
+                reader > index
+                or (
+                    grad
+                    and reader < index
+                    and nodes[reader].name not in sizes
+                    and (member == name or nodes[reader].name not in group)
+                )
                 for reader in readers.get(member, ())
             )
             for member in group
