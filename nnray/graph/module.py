@@ -235,6 +235,7 @@ class GraphModule(nn.Module):
             if not isinstance(child, Scope):
                 _check_attribute(scope, name, f"the nested dict {'.'.join(scopes[:depth])!r}")
                 child = Scope()
+                child.training = self.training
                 scope.add_module(name, child)
             scope = child
         _check_attribute(scope, key, f"the layer {node.name!r}")

@@ -41,6 +41,7 @@ class Call:
         self._constants = args[count:] if is_plain else None  # the usual case, in which nothing needs to be filled in
 
     def __call__(self, *values: Any) -> Any:
+        """Call the function with its constants and these values of the inputs."""
         if self._constants is not None:
             return self.function(*values, *self._constants, **self.kwargs)
         kwargs = {key: _fill(value, values) for key, value in self.kwargs.items()}
@@ -71,6 +72,7 @@ class Method:
         self.__name__ = name
 
     def __call__(self, owner: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call the method."""
         return getattr(owner, self.__name__)(*args, **kwargs)
 
 
@@ -82,6 +84,7 @@ class Overload:
         self._resolve()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the operator."""
         return self.operator(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,6 +141,7 @@ class Part:
         self.of = of
 
     def __call__(self, value: Any) -> Any:
+        """Return the part, or raise a GraphError that lists the parts that there are."""
         if isinstance(value, Mapping):
             if self.key in value:
                 return value[self.key]
@@ -182,6 +186,7 @@ class Value:
         return cls(owner, "value")
 
     def __call__(self) -> Tensor:
+        """Return the tensor that is there now."""
         return getattr(self.owner, self.key)
 
     def register(self, module: nn.Module, key: str) -> None:
