@@ -36,10 +36,10 @@ class Regressable(nn.Module, ABC):
     kernel positions) and q outputs, however many examples there are. It never waits for a GPU. `solve` solves the
     normal equations by an eigendecomposition, p³ operations. Directions of the inputs are ignored whose singular value
     is below `cutoff` times the largest; so dead and redundant units do no harm, and of many best solutions the result
-    is that of least norm. Compared with a QR decomposition of all the data, the normal equations square the condition
-    number κ ≤ 1 / `cutoff` of what remains, which float64 can bear for float32 activations: predictions are good to
-    about 2e-16 κ and W to about 2e-16 κ², that is 2e-10 and 2e-4 for directions next to the default cut-off. For
-    float64 data the cut-off can be lowered to about 1e-7, not further.
+    is that of least norm. Normal equations square the condition number κ ≤ 1 / `cutoff` of what remains: W, and
+    predictions that lean on the weakest directions, are good to about 2e-16 κ², where a QR decomposition of all the
+    data at once would reach 2e-16 κ. That the inputs themselves were rounded to float32 changes W by about 6e-8 κ,
+    which is more for every κ up to 1e8. For float64 data the cut-off can be lowered to about 1e-7, not further.
 
     What is gathered survives `deepcopy` and `pickle`, is no part of `state_dict()`, and is dropped by `reset`.
     """
