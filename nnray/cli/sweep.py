@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -144,13 +145,14 @@ def _complete(plan: Plan, outcome: Outcome) -> int:
 def _result_lines(plan: Plan, outcome: Outcome, seconds: float, arguments: argparse.Namespace) -> list[str]:
     name, total = plan.sweep.name, len(plan.trials)
     complete = _complete(plan, outcome)
+    store = f" --store {shlex.quote(arguments.store)}" if arguments.store else ""
     lines = [f"{name}: {complete} of {total} trials complete, {len(outcome.results)} done now, in {seconds:.0f} s"]
     failed = [trial for trial in plan.trials if outcome.results.get(trial.signature) == "failed"]
     lines += [f"failed: {trial.membership.name} ({trial.signature}); see {trial.paths.log}" for trial in failed[:5]]
     if len(failed) > 5:
         lines.append(f"... and {len(failed) - 5} more failed")
     if outcome.interrupted:
-        lines.append(f"interrupted: nnray sweep {arguments.space} goes on where this stopped")
-    lines.append(f"tables: {os.path.relpath(plan.store.tables / name)}; best rows: nnray results {name}")
+        lines.append(f"interrupted: nnray sweep {arguments.space}{store} goes on where this stopped")
+    lines.append(f"tables: {os.path.relpath(plan.store.tables / name)}; best rows: nnray results {name}{store}")
     lines += books_lines(outcome.books)
     return lines
