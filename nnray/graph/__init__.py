@@ -2,6 +2,9 @@
 
 from nnray.graph.architecture import Node
 from nnray.graph.effects import pure
+from nnray.graph.freezing import frozen
+from nnray.graph.merging import merge
 from nnray.graph.module import GraphModule
+from nnray.graph.stitching import stitch
 
-__all__ = ["GraphModule", "Node", "pure"]
+__all__ = ["GraphModule", "Node", "frozen", "merge", "pure", "stitch"]

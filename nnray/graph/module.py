@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nnray.errors import GraphError
-from nnray.graph import surgery
+from nnray.graph import deltas, fusion, inplace, surgery
 from nnray.graph.architecture import GLOB_CHARACTERS, Node, Operation, parse, parts_on_the_way
 from nnray.graph.effects import Fact, pure
 from nnray.graph.names import check_name, select
@@ -192,6 +192,10 @@ class GraphModule(nn.Module):
     replace = surgery.replace
     rename = surgery.rename
     prune = surgery.prune
+    fuse_conv_bn = fusion.fuse_conv_bn
+    to_inplace_free = inplace.to_inplace_free
+    delta_state_dict = deltas.delta_state_dict
+    load_delta_state_dict = deltas.load_delta_state_dict
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the plans, which refer to this very object's modules."""

@@ -71,10 +71,11 @@ def _check_names(nodes: Sequence[Node], inputs: Sequence[str]) -> None:
                 raise GraphError(f"the {what} {name!r} is there twice")
             seen.add(name)
     layers = set(names)
-    for name, operation, sources in nodes:
+    for node in nodes:
+        name = node.name
         if name in inputs:
             raise GraphError(f"the layer {name!r} must have another name: {name!r} is an input of the model")
-        if isinstance(operation, Part) and name.rpartition(".")[0] == sources[0]:
+        if is_part(node):
             continue
         for block in _blocks(name):
             if block in layers:
@@ -95,6 +96,11 @@ def _check_outputs(names: Sequence[str], inputs: Sequence[str], outputs: Sequenc
             raise GraphError(f"there is no layer {name!r} that could be an output{did_you_mean(str(name), names)}")
         if name in outputs[:index]:
             raise GraphError(f"the output {name!r} is there twice")
+
+
+def is_part(node: Node) -> bool:
+    """Return whether a node is a part of another layer by its name, such as `lstm.0`."""
+    return isinstance(node.operation, Part) and node.name == f"{node.inputs[0]}.{node.operation.key}"
 
 
 def _blocks(name: str) -> Iterator[str]:

@@ -7,13 +7,15 @@ come along with them; hooks of the whole graph, and attributes that are not laye
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
 from nnray.errors import GraphError
-from nnray.graph.architecture import Node, Operation
+from nnray.graph.architecture import GLOB_CHARACTERS, Node, Operation, parts_on_the_way
 from nnray.graph.names import check_name, select
+from nnray.graph.operations import Part, Size, Value
+from nnray.graph.ordering import is_part
 from nnray.graph.plan import needed
 
 if TYPE_CHECKING:
@@ -43,12 +45,12 @@ def submodel(
         GraphError: A name is unknown, an output is also an input, or the outputs need a value that the inputs don't
             determine, such as that of a shortcut around the cut.
     """
-    given = model.inputs if inputs is None else select(inputs, model.names, model.inputs)
-    wanted = model.outputs if outputs is None else select(outputs, model.names, model.inputs)
+    nodes = _layers(model, inputs, outputs)
+    given = model.inputs if inputs is None else chosen(inputs, nodes, model.inputs)
+    wanted = model.outputs if outputs is None else chosen(outputs, nodes, model.inputs)
     for name in wanted:
         if name in given:
             raise GraphError(f"the output {name!r} is also an input of the submodel")
-    nodes = {node.name: node for node in model.nodes}
     _check_cut(nodes.values(), given, wanted)
     return rebuild(model, needed(nodes, model.inputs, given, wanted), given, wanted, copy)
 
@@ -81,25 +83,28 @@ def insert(
     """
     if after is None and before is None:
         raise GraphError(f"after (or before) which layer is {name!r} to be inserted?")
-    if after is not None:
-        check_name(after, model.names, model.inputs)
-    nodes = list(model.nodes)
+    layers = _layers(model, after)
+    names = list(layers)
     outputs = model.outputs
+    if after is not None:
+        check_name(after, names, model.inputs)
     if before is not None:
-        reader = _layer(model, before)
-        source = _edge(reader, after)
-        readers, place = {before}, nodes.index(reader)
+        check_name(before, names, ())
+        source = _edge(layers[before], after)
+        readers, place = [before], names.index(before)
     else:
         assert after is not None
         source = after
-        readers, place = set(model.names), 0 if after in model.inputs else model.names.index(after) + 1
+        readers, place = names, 0 if after in model.inputs else names.index(after) + 1
         outputs = tuple(name if output == after else output for output in outputs)
-    changed = [
-        node._replace(inputs=tuple(name if value == source else value for value in node.inputs))
-        if node.name in readers
-        else node
-        for node in nodes
-    ]
+    for reader in readers:
+        node = layers[reader]
+        if is_part(node) and source in node.inputs:
+            raise GraphError(
+                f"the value of {source!r} has the part {reader!r} that is used by itself: insert after that"
+            )
+        layers[reader] = node._replace(inputs=tuple(name if value == source else value for value in node.inputs))
+    changed = list(layers.values())
     changed.insert(place, Node(name, operation, (source,)))
     return rebuild(model, changed, model.inputs, outputs, copy)
 
@@ -118,7 +123,7 @@ def replace(model: GraphModule, name: str, operation: Operation, *, copy: bool =
     Raises:
         GraphError: There is no such layer, or the operation is none.
     """
-    _layer(model, name)
+    check_name(name, model.names, ())
     nodes = [node._replace(operation=operation) if node.name == name else node for node in model.nodes]
     return rebuild(model, nodes, model.inputs, model.outputs, copy)
 
@@ -137,7 +142,10 @@ def rename(model: GraphModule, names: Mapping[str, str], *, copy: bool = False) 
     Raises:
         GraphError: A name is unknown, a new one is not allowed, or two layers would have the same.
     """
+    parts = {node.name: node.inputs[0] for node in model.nodes if is_part(node)}
     for old, new in names.items():
+        if old in parts:
+            raise GraphError(f"{old!r} cannot have another name: it is a part of the value of {parts[old]!r}")
         if not any(name.startswith(f"{old}.") for name in model.names):
             check_name(old, model.names, model.inputs)
         if not isinstance(new, str):
@@ -152,9 +160,8 @@ def rename(model: GraphModule, names: Mapping[str, str], *, copy: bool = False) 
             rest = f".{key}{rest}"
         return names[block] + rest if names[block] else rest[1:]
 
-    nodes = [Node(renamed(node.name), node.operation, tuple(map(renamed, node.inputs))) for node in model.nodes]
     inputs, outputs = tuple(map(renamed, model.inputs)), tuple(map(renamed, model.outputs))
-    return rebuild(model, nodes, inputs, outputs, copy)
+    return rebuild(model, with_names(model.nodes, renamed), inputs, outputs, copy)
 
 
 def prune(model: GraphModule, outputs: str | Iterable[str] | None = None, *, copy: bool = False) -> GraphModule:
@@ -174,6 +181,21 @@ def prune(model: GraphModule, outputs: str | Iterable[str] | None = None, *, cop
     return submodel(model, None, outputs, copy=copy)
 
 
+def with_names(nodes: Iterable[Node], renamed: Callable[[str], str]) -> list[Node]:
+    """Return the layers under other names; `renamed` says which, also for their inputs."""
+    result = []
+    parts: dict[str, str] = {}  # their new names follow from those of the layers that they are parts of
+    for node in nodes:
+        name, operation = renamed(node.name), node.operation
+        inputs = tuple(parts[source] if source in parts else renamed(source) for source in node.inputs)
+        if isinstance(operation, Part):
+            operation = Part(operation.key, inputs[0])
+            if is_part(node):
+                name = parts[node.name] = f"{inputs[0]}.{operation.key}"
+        result.append(Node(name, operation, inputs))
+    return result
+
+
 def rebuild(
     model: GraphModule, nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str], copy: bool
 ) -> GraphModule:
@@ -182,9 +204,20 @@ def rebuild(
     return deepcopy(result) if copy else result
 
 
-def _layer(model: GraphModule, name: str) -> Node:
-    check_name(name, model.names, ())
-    return next(node for node in model.nodes if node.name == name)
+def chosen(patterns: str | Iterable[str], nodes: Mapping[str, Node], inputs: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that patterns stand for in a graph; globs mean neither parameters nor sizes, as in `forward`."""
+    layers = [name for name, node in nodes.items() if not isinstance(node.operation, Size | Value)]
+    return select(patterns, layers, (*inputs, *(nodes.keys() - layers)))
+
+
+def _layers(model: GraphModule, *requests: str | Iterable[str] | None) -> dict[str, Node]:
+    """Return the layers of a graph by name, with those parts of their values that requests mention."""
+    layers = {node.name: node for node in model.nodes}
+    for request in requests:
+        for name in (request,) if isinstance(request, str) else request or ():
+            if isinstance(name, str) and GLOB_CHARACTERS.isdisjoint(name):
+                layers |= {part.name: part for part in parts_on_the_way(name, {*model.inputs, *layers})}
+    return layers
 
 
 def _edge(reader: Node, source: str | None) -> str:

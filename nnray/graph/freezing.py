@@ -1,0 +1,85 @@
+"""Parts of a model that don't learn for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from nnray.graph.module import GraphModule
+from nnray.graph.names import select
+
+_ABSENT: Any = object()
+
+
+@contextmanager
+def frozen(model: nn.Module, layers: str | Iterable[str] | None = None) -> Iterator[None]:
+    """Keep parameters, and the running statistics of batch (and instance) normalisation, from changing.
+
+    Within the context the parameters don't require gradients and have none, so that optimizers pass them over, momentum
+    and weight decay included, and the normalisation layers are in evaluation mode, where they stay even if `train()` is
+    called on the model that they belong to. Other layers, such as dropout, keep their mode, and gradients still flow
+    through everything. Afterwards all of it is exactly as before, also when an exception leaves the context.
+
+    Example:
+        >>> with frozen(stitched, ["a.*", "b.*"]):
+        ...     trainer.fit(...)  # trains `via` alone
+
+    Args:
+        model: A graph or any other module.
+        layers: Names or globs of the layers, or nested dicts of layers, that are frozen with all that is in them; left
+            out, the whole model. In a module that is no graph, names are those of `named_modules()`. A parameter that a
+            frozen layer shares with another one is frozen.
+
+    Raises:
+        GraphError: A name or glob stands for no layer.
+    """
+    parameters, normalisations = _contents(model, layers)
+    modes = {module: module.training for module in normalisations}
+    before = [(parameter, parameter.requires_grad, parameter.grad) for parameter in parameters]
+    setters = {module: module.__dict__.get("train", _ABSENT) for module in modes}
+    try:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+        for module in modes:
+            module.eval()
+            module.__dict__["train"] = partial(_keep_mode, module)  # of this object: its class is not touched
+        yield
+    finally:
+        for module, setter in setters.items():
+            if setter is _ABSENT:
+                module.__dict__.pop("train", None)
+            else:
+                module.__dict__["train"] = setter
+            module.training = modes[module]
+        for parameter, requires_grad, grad in before:
+            parameter.requires_grad_(requires_grad)
+            parameter.grad = None if grad is None else grad.to(parameter)  # the model may have moved to a GPU
+
+
+def _contents(
+    model: nn.Module, layers: str | Iterable[str] | None
+) -> tuple[Iterable[nn.Parameter], Iterable[nn.Module]]:
+    """Return the parameters and the normalisation layers of what is to be frozen, each once."""
+    modules = [model]
+    parameters: list[nn.Parameter] = []
+    if layers is not None:
+        by_path = dict(model.named_modules(remove_duplicate=False))
+        by_name = dict(model.named_parameters(remove_duplicate=False))
+        functions = model.names if isinstance(model, GraphModule) else ()
+        names = [name for name in dict.fromkeys([*functions, *by_path, *by_name]) if name]
+        chosen = select(layers, names, ())
+        modules = [by_path[name] for name in chosen if name in by_path]
+        parameters = [by_name[name] for name in chosen if name in by_name]
+    parameters += [parameter for module in modules for parameter in module.parameters()]
+    inner = [child for module in modules for child in module.modules() if isinstance(child, _NormBase)]
+    return dict.fromkeys(parameters), dict.fromkeys(inner)
+
+
+def _keep_mode(module: nn.Module, mode: bool = True) -> nn.Module:
+    return module
