@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, final
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nnray.errors import ConfigurationError
-from nnray.graph import GraphModule, pure
+from nnray.graph import GraphModule
+from nnray.layers import Concatenate
 from nnray.models.arguments import check_at_least
 
 _BOTTLENECK = 4  # channels of the 1x1 convolutions, in units of the growth rate
@@ -84,7 +84,7 @@ def _dense_block(layers: int, channels: int, growth_rate: int, before: str) -> d
             "norm2": nn.BatchNorm2d(_BOTTLENECK * growth_rate),
             "relu2": nn.ReLU(inplace=True),
             "conv2": nn.Conv2d(_BOTTLENECK * growth_rate, growth_rate, 3, padding=1, bias=False),
-            "concat": (concatenate_channels, [before, "conv2"]),
+            "concat": (Concatenate(), [before, "conv2"]),
         }
         before = f"layer{index}.concat"
         channels += growth_rate
@@ -98,9 +98,3 @@ def _transition(channels: int) -> dict[str, Any]:
         "conv": nn.Conv2d(channels, channels // 2, 1, bias=False),
         "pool": nn.AvgPool2d(2),
     }
-
-
-@pure
-def concatenate_channels(*values: Tensor) -> Tensor:
-    """Return images x the sum of all channels x height x width."""
-    return torch.cat(values, 1)

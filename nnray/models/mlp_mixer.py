@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from nnray.graph import GraphModule
+from nnray.layers import ImageToTokens
 from nnray.models.arguments import check_at_least, check_divides
-from nnray.models.vit import pixels_to_tokens
 
 _SWAP = functools.partial(torch.transpose, dim0=1, dim1=2)  # tokens and channels
 
@@ -65,7 +65,7 @@ class MLPMixer(GraphModule):
         tokens = (image_size // patch_size) ** 2
         architecture: dict[str, Any] = {
             "patches": nn.Conv2d(in_channels, width, patch_size, stride=patch_size),
-            "tokens": pixels_to_tokens,
+            "tokens": ImageToTokens(),
         }
         before = "tokens"
         for index in range(depth):

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnray.graph import GraphModule, pure
+from nnray.layers import ImageToTokens
 from nnray.models.arguments import check_at_least, check_divides
 
 _MLP_RATIO = 4  # units of the hidden layer of a block's perceptron, in units of the width
@@ -70,7 +71,7 @@ class ViT(GraphModule):
         check_divides("heads", heads, "width", width)
         architecture: dict[str, Any] = {
             "patches": nn.Conv2d(in_channels, width, patch_size, stride=patch_size),
-            "tokens": pixels_to_tokens,
+            "tokens": ImageToTokens(),
             "class_token": ClassToken(width),
             "position": PositionalEmbedding((image_size // patch_size) ** 2 + 1, width),
         }
@@ -156,12 +157,6 @@ def _block(width: int, heads: int, before: str) -> dict[str, Any]:
         },
         "add2": (operator.add, ["mlp.linear2", "add1"]),
     }
-
-
-@pure
-def pixels_to_tokens(x: Tensor) -> Tensor:
-    """Return images x (height times width) x channels from images x channels x height x width."""
-    return x.flatten(2).transpose(1, 2)
 
 
 @pure
