@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from nnray.errors import GraphError
 from nnray.graph.operations import Value
@@ -32,8 +31,23 @@ Example: TypeAlias = "Tensor | Sequence[int] | Mapping[str, Tensor | Sequence[in
 _BATCH = 2  # examples in a batch of fake ones: with a single one, batch normalisation refuses images of one pixel
 
 
-def layer_table(model: GraphModule, example: Example | None = None) -> pd.DataFrame:
-    """Return what `GraphModule.layers` documents."""
+def layers(model: GraphModule, example: Example | None = None) -> pd.DataFrame:
+    """Return a table of all layers. Nothing is computed: the shapes come from a run on fake tensors.
+
+    Args:
+        example: The shape of one example, such as `(3, 32, 32)`, or a tensor, which is a batch. A model with several
+            inputs takes a dict from their names to shapes or tensors. Left out, it is the attribute `example_shape`,
+            which the models of `nnray.models` have; without one, shapes and multiply-adds are missing.
+
+    Returns:
+        A row per layer in graph order, with the columns `name`, `operation` (a class or function), `inputs` (names),
+        `output_shape` (for one example; where a layer returns several tensors, a tuple or dict of shapes), `parameters`
+        (how many; those of several layers count for the first alone, so that the sum is that of the model) and
+        `multiply_adds` (for one example, of convolutions, matrix products and attention).
+
+    Raises:
+        GraphError: The example does not fit the model, or a layer cannot be run without values.
+    """
     import pandas as pd
 
     shapes, multiply_adds = measure(model, example)
@@ -116,6 +130,8 @@ class _FakeRun(nn.Module):
 
     def forward(self, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
         batch = next((value.shape[0] for value in values.values() if value.dim()), 1)
+        from torch.utils.flop_counter import FlopCounterMode  # takes a while to import
+
         shapes = {name: _shape(value, batch) for name, value in values.items()}
         multiply_adds = {}
         before = 0

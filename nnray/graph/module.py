@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nnray.errors import GraphError
-from nnray.graph import deltas, fusion, inplace, surgery
+from nnray.graph import deltas, drawing, fusion, inplace, layer_table, surgery
 from nnray.graph.architecture import GLOB_CHARACTERS, Node, Operation, parse, parts_on_the_way
 from nnray.graph.effects import Fact, pure
 from nnray.graph.names import check_name, select
@@ -196,6 +196,9 @@ class GraphModule(nn.Module):
     to_inplace_free = inplace.to_inplace_free
     delta_state_dict = deltas.delta_state_dict
     load_delta_state_dict = deltas.load_delta_state_dict
+    layers = layer_table.layers
+    draw = drawing.draw
+    _repr_mimebundle_ = drawing.mimebundle
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the plans, which refer to this very object's modules."""

@@ -1,5 +1,5 @@
 """Pictures of graphs, laid out by Graphviz or Mermaid."""
 
-from nnray.graph.drawing.drawing import Drawing
+from nnray.graph.drawing.drawing import Drawing, draw, mimebundle
 
-__all__ = ["Drawing"]
+__all__ = ["Drawing", "draw", "mimebundle"]

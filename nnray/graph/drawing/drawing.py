@@ -109,6 +109,39 @@ class Drawing:
         return f"{type(self).__name__}({len(self._folded.nodes)} layers shown)"
 
 
+def draw(
+    model: GraphModule, path: str | Path | None = None, *, example: Example | None = None, fold: bool = True
+) -> Drawing:
+    """Draw the graph: blocks as nested boxes, layers coloured by operation and labelled with shapes.
+
+    Args:
+        path: A file to write the picture to; its ending decides: `.dot` (Graphviz), `.md` (Mermaid in Markdown),
+            `.svg`, `.png` or `.pdf`. The last three take Graphviz's program `dot`.
+        example: As for `layers`; without one, for a model that has none of its own, there are no shapes.
+        fold: Whether a block that is repeated is shown once, with how many times it is there.
+
+    Returns:
+        The picture, which a notebook shows. It has the attributes `dot`, `mermaid` and `svg` and a method `save`.
+
+    Raises:
+        GraphError: The example does not fit the model, the ending is another one, the file cannot be written, or the
+            program `dot` is missing.
+    """
+    drawing = Drawing(model, example, fold=fold)
+    if path is not None:
+        drawing.save(path)
+    return drawing
+
+
+def mimebundle(model: GraphModule, include: Any = None, exclude: Any = None) -> dict[str, str]:
+    """Return the graph's picture for a notebook, and its text where there is no picture."""
+    try:
+        picture = Drawing(model)._repr_mimebundle_()
+    except GraphError:  # its own example does not fit any more
+        picture = {}
+    return {**picture, "text/plain": repr(model)}
+
+
 def _folded(model: GraphModule, shapes: dict[str, Any], wanted: bool) -> Folded:
     return fold(model.nodes, model.outputs, shapes) if wanted else Folded(model.nodes, {}, model.outputs)
 
