@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from nnray.errors import GraphError, did_you_mean
 from nnray.graph.architecture import Node, check_key, check_operation
@@ -28,7 +28,6 @@ def ordered(nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]
     if not nodes:
         raise GraphError("the graph has no layers")
     _check_names(nodes, inputs)
-    _check_outputs([node.name for node in nodes], inputs, outputs)
     position = {node.name: index for index, node in enumerate(nodes)}
     readers: dict[str, list[int]] = {}
     missing = []
@@ -55,13 +54,12 @@ def ordered(nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]
     if len(result) < len(nodes):
         cycle = " -> ".join(map(repr, _cycle([node for node, count in zip(nodes, missing, strict=True) if count])))
         raise GraphError(f"the layers form a cycle: {cycle}")
+    _check_ends(position, inputs, outputs)
     return result
 
 
 def _check_names(nodes: Sequence[Node], inputs: Sequence[str]) -> None:
     names = [node.name for node in nodes]
-    if not inputs:
-        raise GraphError("a model has at least one input")
     for what, listed in (("input", inputs), ("layer", names)):
         seen: set[str] = set()
         for name in listed:
@@ -86,7 +84,9 @@ def _check_names(nodes: Sequence[Node], inputs: Sequence[str]) -> None:
                 )
 
 
-def _check_outputs(names: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]) -> None:
+def _check_ends(names: Collection[str], inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    if not inputs:
+        raise GraphError("a model has at least one input")
     if not outputs:
         raise GraphError("a model has at least one output")
     for index, name in enumerate(outputs):

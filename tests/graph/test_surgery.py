@@ -215,7 +215,7 @@ def test_mistakes_are_refused_in_one_line(operate, message, model):
 NEG = {name: Node(name, torch.neg, (source,)) for name, source in [("a", "input"), ("b", "c"), ("c", "d"), ("d", "b")]}
 FLAT_MISTAKES = {
     "no layers": ([], {}, "the graph has no layers"),
-    "no inputs": ([NEG["a"]], {"inputs": ()}, "at least one input"),
+    "no inputs": ([Node("a", torch.rand, ())], {"inputs": ()}, "at least one input"),
     "no outputs": ([NEG["a"]], {"outputs": ()}, "at least one output"),
     "cycle": (NEG.values(), {"outputs": ["a"]}, "the layers form a cycle: 'b' -> 'd' -> 'c' -> 'b'"),
     "itself": ([Node("a", torch.neg, ("a",))], {}, "the layers form a cycle: 'a' -> 'a'"),
