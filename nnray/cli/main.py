@@ -14,6 +14,7 @@ COMMANDS = {
     "sweep": "train every trial of a search space that is not trained yet",
     "train": "train one trial here",
     "results": "print a sweep's table of trials",
+    "graph": "show a model's layers: as a table or as a picture",
     "rebuild": "make tables and MLflow anew from the trial folders",
 }
 """Every subcommand with its help; ``nnray.cli.NAME`` has ``add_arguments(parser)`` and ``run(arguments)``."""
