@@ -132,10 +132,8 @@ def effect_of(operation: Callable[..., Any], facts: list[Fact]) -> Effect:
         return PURE
     name = getattr(operation, "__name__", "")
     origin = getattr(operation, "__module__", None) or ""
-    if origin.startswith(_LIBRARIES):
-        return PURE
     if origin not in _TORCH_FUNCTIONS and not _is_tensor_method(operation) and not isinstance(operation, Method):
-        return UNKNOWN
+        return PURE if origin.startswith(_LIBRARIES) else UNKNOWN
     if name in _WRITING_NAMES or (name.endswith("_") and not name.endswith("__")):
         return IN_PLACE_SUM if name in _SUM_NAMES else IN_PLACE
     return FRESH if name in _FRESH_NAMES else PURE
