@@ -228,7 +228,7 @@ def test_procrustes_to_fewer_outputs_improves_on_the_polar_factor(data):
     # At a minimum among matrices with orthonormal rows, the gradient is a symmetric combination of the rows.
     gradient = basis @ gram - cross
     multipliers = gradient @ basis.T
-    assert (gradient - (multipliers + multipliers.T) / 2 @ basis).norm() < 1e-2 * cross.norm()
+    assert (gradient - (multipliers + multipliers.T) / 2 @ basis).norm() < 1e-3 * cross.norm()
 
 
 def test_constant_inputs_have_no_scale(data):
@@ -292,8 +292,8 @@ def test_training_reaches_other_rotations_of_the_same_sign():
     target, _ = torch.linalg.qr(torch.randn(4, 4))
     if target.det() * layer.base.det() < 0:
         target[0] = -target[0]
-    optimizer = torch.optim.Adam(layer.parameters(), lr=0.05)
-    for _ in range(300):
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
+    for _ in range(150):
         optimizer.zero_grad()
         (layer(x) - x @ target.T).square().mean().backward()
         optimizer.step()

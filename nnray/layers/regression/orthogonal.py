@@ -7,6 +7,8 @@ References:
     https://doi.org/10.1007/BF02289451
     Kiers: Majorization as a tool for optimizing a class of matrix functions. Psychometrika 55(3), 1990.
     https://doi.org/10.1007/BF02294758 (for fewer outputs than inputs)
+    O'Donoghue, Candès: Adaptive Restart for Accelerated Gradient Schemes. Foundations of Computational Mathematics 15,
+    2015. https://arxiv.org/abs/1204.3982 (for the same, faster)
     Lezcano-Casado, Martínez-Rubio: Cheap Orthogonal Constraints in Neural Networks, 2019.
     https://arxiv.org/abs/1901.08428 (the exponential map, for training)
 """
@@ -65,7 +67,9 @@ def procrustes(gram: Tensor, cross: Tensor, scaled: bool) -> tuple[Tensor, Tenso
 
     With at least as many outputs as inputs, QᵀQ = 1 makes the first term constant, and Q is the orthogonal polar factor
     of C (Schönemann 1966). With fewer, there is no closed form: starting from the polar factor, each step minimises an
-    upper bound (Kiers 1990), so that the error falls to a minimum that need not be the least of all.
+    upper bound (Kiers 1990), with momentum that is dropped whenever it would raise the error (O'Donoghue and Candès
+    2015). So the error falls to a minimum, which need not be the least of all. A step takes a singular value
+    decomposition of C, and there are some hundreds.
 
     Args:
         gram: G, inputs x inputs.
@@ -81,11 +85,18 @@ def procrustes(gram: Tensor, cross: Tensor, scaled: bool) -> tuple[Tensor, Tenso
     if outputs >= inputs:
         return basis, scale
     bound = torch.linalg.eigvalsh(gram)[-1]
+    ahead, steps = basis, 0  # where momentum leads, and the number of steps that it has gathered
     for _ in range(_MOST_STEPS):
-        basis = _polar_factor(cross + scale * (bound * basis - basis @ gram))
-        before = loss
-        scale, loss = _best_scale(basis, gram, cross, scaled)
-        if before - loss <= _ENOUGH * loss.abs():
+        candidate = _polar_factor(cross + scale * (bound * ahead - ahead @ gram))
+        candidate_scale, candidate_loss = _best_scale(candidate, gram, cross, scaled)
+        if steps and candidate_loss > loss:
+            ahead, steps = basis, 0
+            continue
+        steps += 1
+        gain = loss - candidate_loss
+        ahead = candidate + steps / (steps + 3) * (candidate - basis)
+        basis, scale, loss = candidate, candidate_scale, candidate_loss
+        if gain <= _ENOUGH * loss.abs():
             break
     return basis, scale
 
@@ -111,7 +122,8 @@ class OrthogonalLinear(_Orthogonal, LinearGeometry):
 
     For equal numbers of features it is a rotation, with or without a reflection; for more outputs than inputs it keeps
     lengths and angles too (WᵀW = s² 1), and for fewer it is a projection in an orthonormal basis (WWᵀ = s² 1). For
-    fewer outputs the fit is iterative and finds a local minimum; otherwise it is exact.
+    fewer outputs the fit is iterative, finds a local minimum and takes its time (about a minute from 1,024 to 512 features
+    on one core); otherwise it is exact, in a fraction of a second.
 
     Training keeps it so: W = s exp(A) `base`, where the antisymmetric A comes from the parameter `generator` (its upper
     triangle; `base` exp(A) for fewer outputs) and `base` is a buffer, which fitting sets. A square matrix keeps the
