@@ -122,8 +122,8 @@ class OrthogonalLinear(_Orthogonal, LinearGeometry):
 
     For equal numbers of features it is a rotation, with or without a reflection; for more outputs than inputs it keeps
     lengths and angles too (WᵀW = s² 1), and for fewer it is a projection in an orthonormal basis (WWᵀ = s² 1). For
-    fewer outputs the fit is iterative, finds a local minimum and takes its time (about a minute from 1,024 to 512 features
-    on one core); otherwise it is exact, in a fraction of a second.
+    fewer outputs the fit is iterative, finds a local minimum and takes its time (about a minute from 1,024 to 512
+    features on one core); otherwise it is exact, in a fraction of a second.
 
     Training keeps it so: W = s exp(A) `base`, where the antisymmetric A comes from the parameter `generator` (its upper
     triangle; `base` exp(A) for fewer outputs) and `base` is a buffer, which fitting sets. A square matrix keeps the
