@@ -7,15 +7,13 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from nnray.errors import GraphError, did_you_mean
-from nnray.graph.operations import Part, Value
-
-Operation = Callable[..., Any]
+from nnray.graph.operations import Operation, Part, Value
 
 GLOB_CHARACTERS = frozenset("*?[]")
 

@@ -143,7 +143,7 @@ def _effect_of_module(module: nn.Module, facts: list[Fact]) -> Effect:
     kind = type(module)
     if getattr(module, "_nnray_pure", None) is True or getattr(kind, "_nnray_pure", None) is kind.forward:
         return PURE
-    if kind is ByMode:
+    if isinstance(module, ByMode):
         return _either([effect_of(call, facts) for call in module.calls.values()])
     if not kind.__module__.startswith(("torch.nn.modules.", *_LIBRARIES)):
         return UNKNOWN

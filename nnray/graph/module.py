@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy as copying
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -12,23 +13,19 @@ from nnray.errors import GraphError
 from nnray.graph import deltas, drawing, fusion, inplace, layer_table, surgery
 from nnray.graph.architecture import GLOB_CHARACTERS, Node, Operation, parse, parts_on_the_way
 from nnray.graph.effects import Fact, pure
+from nnray.graph.leaves import Opaque
 from nnray.graph.names import check_name, select
-from nnray.graph.operations import Again, Call, Part, Size, Value
+from nnray.graph.operations import Again, Call, Part, Size, Value, structure
 from nnray.graph.ordering import ordered
 from nnray.graph.plan import Plan, needed
+from nnray.graph.scope import attribute, check_name_of_attribute, declare, mirror, yields_to_modules
+from nnray.graph.tracing import Example, trace
 
 _MOST_PLANS = 256  # requests that are remembered; far more than a study needs, far less than would matter in memory
 
 
-class Scope(nn.Module):
-    """The layers of a nested dict, so that `model.stage1.conv` and `stage1.conv` in `state_dict()` are one thing."""
-
-    def forward(self, *inputs: Any) -> Any:
-        """Refuse: the layers are run by the `GraphModule` that they belong to."""
-        raise GraphError("a nested dict of layers cannot be called by itself: ask the model for its layers as outputs")
-
-
 @pure
+@yields_to_modules
 class GraphModule(nn.Module):
     """A network that is declared as a graph of named layers.
 
@@ -78,9 +75,14 @@ class GraphModule(nn.Module):
         GraphError: The architecture is not a valid graph; the message names the layer.
     """
 
+    _only_mode: bool | None = None  # the mode that a traced model is bound to
+
     def __init__(self, architecture: Mapping[str, Any], *, inputs: tuple[str, ...] = ("input",)) -> None:
         super().__init__()
         nodes = parse(architecture, inputs)
+        for key, value in architecture.items():
+            kind = "nested dict" if isinstance(value, Mapping) else "layer"
+            check_name_of_attribute(self, key, f"the {kind} {key!r}")
         self._build(nodes, tuple(inputs), (nodes[-1].name,))
 
     @staticmethod
@@ -115,6 +117,59 @@ class GraphModule(nn.Module):
         model._build(ordered(listed, inputs, outputs), tuple(inputs), tuple(outputs))
         return model
 
+    @staticmethod
+    def trace(
+        module: nn.Module, example: Example = None, *, opaque: str | Iterable[Opaque] = (), copy: bool = False
+    ) -> GraphModule:
+        """Make a graph of any module that torch.fx or torch.export can trace, such as torchvision's and timm's models.
+
+        A layer has the name that its module has in `named_modules()`, with `_1`, `_2`, ... for further uses. A function
+        is named after the module that calls it: `layer1.0.add`, `flatten`. Parameters that the code reads itself are
+        values under their own names, and so are numbers such as heights (`size`, `size_1`, ...); globs stand for
+        neither. What `x += y` or `ReLU(inplace=True)` has overwritten is read under the name of the layer that did so.
+
+        The graph has the state-dict keys of the module, in their order. Its layers are the modules themselves, so they
+        follow `train()` and `eval()`, and so does functional dropout. Where the code does something else in training
+        mode than in evaluation mode beyond that, the graph is that of the module's present mode and refuses the other.
+
+        Args:
+            module: The module, which is left unchanged.
+            example: Its inputs for one call: a tensor, a tuple of positional or a dict of keyword arguments. Given, a
+                module that torch.fx cannot trace is traced by torch.export.
+            opaque: What to take as one layer, without looking inside: names and globs of submodules, classes of
+                modules, functions. PyTorch's own modules, batch normalisations and modules without submodules always
+                are.
+            copy: Whether the graph has parameters of its own; otherwise it shares them with the module.
+
+        Returns:
+            The graph. Its input is called `input`; several are called as in the module's `forward`. Arguments that
+            have a default and are not in the example keep it.
+
+        Raises:
+            GraphError: The module cannot be traced; the message names the submodule and the line.
+        """
+        traced = trace(copying.deepcopy(module) if copy else module, example, opaque, vars(GraphModule))
+        model = GraphModule.__new__(GraphModule)
+        nn.Module.__init__(model)
+        mirror(traced.module, model, traced.scopes)
+        model._build(traced.nodes, traced.inputs, (traced.nodes[-1].name,))
+        model._only_mode = traced.only_mode
+        return model
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode, as `nn.Module.train` does.
+
+        Raises:
+            GraphError: The model was traced and computes something else in that mode.
+        """
+        if self._only_mode is not None and mode != self._only_mode:
+            present, other = ("training", "eval") if self._only_mode else ("evaluation", "train")
+            raise GraphError(
+                f"the model was traced in {present} mode and its code does something else in the other: "
+                f"trace the module again after module.{other}()"
+            )
+        return super().train(mode)
+
     def _build(self, nodes: Sequence[Node], inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
         self._inputs = inputs
         self._outputs = outputs
@@ -122,7 +177,7 @@ class GraphModule(nn.Module):
         self._calls: dict[str, Call] = {}  # how modules are called where it is not just with the inputs
         self._plans: dict[Any, Plan] = {}
         self._plans_of: dict[str, Any] = self._modules
-        for node in nodes:
+        for node in sorted(nodes, key=lambda node: isinstance(node.operation, Value)):  # parameters may be a layer's
             self._declare(node)
 
     @property
@@ -229,27 +284,13 @@ class GraphModule(nn.Module):
 
     def _declare(self, node: Node) -> None:
         operation = node.operation
-        *scopes, key = node.name.split(".")
-        if isinstance(operation, Part) and ".".join(scopes) == node.inputs[0]:
+        if isinstance(operation, Part) and node.name.rpartition(".")[0] == node.inputs[0]:
             return  # its name says it all
-        if isinstance(operation, Call) and isinstance(operation.function, nn.Module):
+        if isinstance(operation, Call) and isinstance(operation.function, nn.Module | Again):
             # The module is the attribute, so that its parameters have the layer's name.
-            self._calls[node.name] = type(operation)(None, *operation.args, **operation.kwargs)
+            self._calls[node.name] = operation.of(structure)
             operation = operation.function
-        scope: nn.Module = self
-        for depth, name in enumerate(scopes, start=1):
-            child = scope._modules.get(name)
-            if not isinstance(child, Scope):
-                _check_attribute(scope, name, f"the nested dict {'.'.join(scopes[:depth])!r}")
-                child = Scope()
-                child.training = self.training
-                scope.add_module(name, child)
-            scope = child
-        _check_attribute(scope, key, f"the layer {node.name!r}")
-        if isinstance(operation, Value):
-            operation.register(scope, key)
-        else:
-            setattr(scope, key, operation)
+        declare(self, node.name, operation)
 
     def _table(self, facts: list[Fact]) -> dict[str, Node]:
         """Look up the operations where they live: in the attributes, which anybody may assign to."""
@@ -258,34 +299,20 @@ class GraphModule(nn.Module):
         def operation_of(name: str) -> Operation:
             *parents, key = name.split(".")
             block = ".".join(parents)
-            if block in self._sources or block in self._inputs:
+            if self._sources[name] == (block,) and (block in self._sources or block in self._inputs):
                 return Part(key, block)
             path = ""
             for parent in parents:
                 outer, path = scopes[path], f"{path}.{parent}" if path else parent
                 if path not in scopes:
-                    scopes[path] = _attribute(outer, parent, f"the nested dict {path!r}", facts)
+                    scopes[path] = attribute(outer, parent, f"the nested dict {path!r}", facts)
             scope = scopes[path]
             if key in scope._parameters or key in scope._buffers:
                 return Value(scope, key)
-            operation = _attribute(scope, key, f"the layer {name!r}", facts)
+            operation = attribute(scope, key, f"the layer {name!r}", facts)
             if isinstance(operation, Again):
                 operation = operation_of(operation.of)
             call = self._calls.get(name)
-            return operation if call is None else type(call)(operation, *call.args, **call.kwargs)
+            return operation if call is None else call.of(operation)
 
         return {name: Node(name, operation_of(name), sources) for name, sources in self._sources.items()}
-
-
-def _attribute(scope: nn.Module, key: str, what: str, facts: list[Fact]) -> Any:
-    mapping = scope._modules if key in scope._modules else scope.__dict__
-    value = mapping.get(key)
-    if value is None:
-        raise GraphError(f"{what} has been removed from the model")
-    facts.append((mapping, key, value))
-    return value
-
-
-def _check_attribute(scope: nn.Module, key: str, what: str) -> None:
-    if hasattr(type(scope), key) or key in scope.__dict__ or key in scope._modules:
-        raise GraphError(f"{what} must have another name: {key!r} is already an attribute of {type(scope).__name__}")

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from nnray.errors import GraphError
 
+Operation = Callable[..., Any]
+
 
 class Input(NamedTuple):
     """Stands in the arguments of a `Call` for the value of the layer's input at this position."""
@@ -52,6 +54,10 @@ class Call:
         listed = [*map(repr, self.args), *(f"{key}={value!r}" for key, value in self.kwargs.items())]
         return f"{type(self).__name__}({', '.join([name, *listed])})"
 
+    def of(self, function: Callable[..., Any]) -> Call:
+        """Return the same call of another function."""
+        return type(self)(function, *self.args, **self.kwargs)
+
     def inputs_within(self, arguments: int) -> int:
         """Return how many inputs, counted from the first, occur in the first so many positional arguments."""
         positions = [position for arg in self.args[:arguments] for position in _positions(arg)]
@@ -77,7 +83,7 @@ class Method:
 
 
 class Overload:
-    """An operator of PyTorch's dispatcher by its name, such as `aten.add.Tensor`: the operator itself can't be pickled."""
+    """An operator of PyTorch's dispatcher by its name, such as `aten.add.Tensor`; itself it cannot be pickled."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -126,6 +132,10 @@ class Again:
 
     def __init__(self, of: str) -> None:
         self.of = of
+
+    def __call__(self, *values: Any) -> Any:
+        """Refuse: the graph calls the module."""
+        raise GraphError(f"a further use of {self.of!r} cannot be called outside of its graph")
 
 
 class Part:

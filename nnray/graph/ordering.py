@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from nnray.errors import GraphError, did_you_mean
 from nnray.graph.architecture import Node, check_key, check_operation
-from nnray.graph.operations import Part
+from nnray.graph.operations import Part, Value
 
 
 def ordered(nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]) -> list[Node]:
@@ -73,8 +73,8 @@ def _check_names(nodes: Sequence[Node], inputs: Sequence[str]) -> None:
         name = node.name
         if name in inputs:
             raise GraphError(f"the layer {name!r} must have another name: {name!r} is an input of the model")
-        if is_part(node):
-            continue
+        if is_part(node) or isinstance(node.operation, Value):
+            continue  # `lstm.0` and `embedding.weight` go with the layers `lstm` and `embedding`
         for block in _blocks(name):
             if block in layers:
                 raise GraphError(f"{block!r} cannot be both a layer and the nested dict that {name!r} is in")
