@@ -63,13 +63,16 @@ def _add(
     shapes: Mapping[str, Any],
     ids: dict[str, str],
 ) -> None:
+    import graphviz
+
     for item in box.items:
         if isinstance(item, Stack):
             identity = f"layer{len(ids)}"
             ids.update((node.name, identity) for node in item.nodes)
-            graph.node(identity, f"<{_table(item.nodes, shapes)}>")
+            tooltip = ", ".join(node.name for node in item.nodes)
+            graph.node(identity, f"<{_table(item.nodes, shapes)}>", tooltip=graphviz.escape(tooltip))
             continue
-        with graph.subgraph(name=f"cluster_{item.name}") as cluster:
+        with graph.subgraph(name=f"cluster{len(ids)}_{depth}") as cluster:
             repetition = repetitions.get(item.name)
             key = escape(item.name.rpartition(".")[2])
             if repetition is None:
@@ -80,6 +83,7 @@ def _add(
             cluster.attr(
                 label=label,
                 labeljust="l",
+                tooltip=graphviz.escape(item.name),
                 style="rounded,filled" + (",bold" if repetition else ""),
                 color="#4a6785" if repetition else "#b0b8c0",
                 fillcolor=_BACKGROUNDS[min(depth + 1, len(_BACKGROUNDS) - 1)],

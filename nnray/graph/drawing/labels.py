@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,14 +43,16 @@ def kind(operation: Any) -> str:
 
 def operation_label(operation: Any) -> str:
     """Return the operation's name, for convolutions and pooling with kernel and stride: `Conv2d 3×3 /2`."""
-    words = [operation_name(operation)]
+    name = operation_name(operation)
+    words = [name]
     if isinstance(operation, nn.Module):
         kernel, stride = getattr(operation, "kernel_size", None), getattr(operation, "stride", None)
         if kernel is not None:
-            words.append("×".join(map(str, kernel if isinstance(kernel, tuple) else (kernel,) * 2)))
-        if stride not in (None, 1, (1,), (1, 1), (1, 1, 1)):
-            strides = set(stride) if isinstance(stride, tuple) else {stride}
-            words.append("/" + "×".join(map(str, strides if len(strides) == 1 else stride)))
+            axes = int(name[-2]) if re.search(r"\dd$", name) else 1
+            words.append("×".join(map(str, kernel if isinstance(kernel, tuple) else (kernel,) * axes)))
+        strides = stride if isinstance(stride, tuple) else (stride,)
+        if not set(strides) <= {None, 1}:
+            words.append("/" + "×".join(map(str, strides if len(set(strides)) > 1 else strides[:1])))
     return " ".join(words)
 
 
