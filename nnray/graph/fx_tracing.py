@@ -86,7 +86,7 @@ def fx_graph(module: nn.Module, leaves: Leaves, inputs: tuple[str, ...]) -> fx.G
     try:
         graph = tracer.trace(module)
     except Exception as error:
-        raise GraphError(_reason(error, tracer.scopes, module)) from error
+        raise GraphError(reason(error, tracer.scopes, module)) from error
     finally:
         constants = {name: module.__dict__.pop(name) for name in set(module.__dict__) - before}
     for node in graph.nodes:
@@ -95,7 +95,8 @@ def fx_graph(module: nn.Module, leaves: Leaves, inputs: tuple[str, ...]) -> fx.G
     return graph
 
 
-def _reason(error: Exception, scopes: list[tuple[str, nn.Module]], root: nn.Module) -> str:
+def reason(error: Exception, scopes: list[tuple[str, nn.Module]], root: nn.Module) -> str:
+    """Say in one line which module and which line of its code could not be traced, and why."""
     path, module = scopes[-1] if scopes else ("", root)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_TORCH)]
     frames = [frame for frame in frames if frame.filename != __file__]

@@ -175,6 +175,7 @@ class GraphModule(nn.Module):
         self._outputs = outputs
         self._sources = {node.name: node.inputs for node in nodes}
         self._calls: dict[str, Call] = {}  # how modules are called where it is not just with the inputs
+        self._repeats = frozenset(node.name for node in nodes if isinstance(surgery.called(node), Again))
         self._plans: dict[Any, Plan] = {}
         self._plans_of: dict[str, Any] = self._modules
         for node in sorted(nodes, key=lambda node: isinstance(node.operation, Value)):  # parameters may be a layer's
@@ -312,6 +313,8 @@ class GraphModule(nn.Module):
             operation = attribute(scope, key, f"the layer {name!r}", facts)
             if isinstance(operation, Again):
                 operation = operation_of(operation.of)
+                if isinstance(operation, Call):  # that is how the other layer calls it
+                    operation = operation.function
             call = self._calls.get(name)
             return operation if call is None else call.of(operation)
 
