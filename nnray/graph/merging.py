@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 
 from nnray.errors import GraphError, did_you_mean
 from nnray.graph.architecture import Node, check_key
 from nnray.graph.module import GraphModule
-from nnray.graph.surgery import chosen, with_names
+from nnray.graph.surgery import assemble, chosen, with_names
 
 
 def merge(
@@ -68,9 +67,7 @@ def merge(
         ends = [name for name in ends if name not in sources.values()]
     else:
         ends = list(chosen(outputs, {node.name: node for node in nodes}, free))
-    training = any(model.training for model in models.values())
-    result = GraphModule.from_nodes(nodes, inputs=free, outputs=ends, training=training)
-    return deepcopy(result) if copy else result
+    return assemble(list(models.values()), nodes, free, ends, copy)
 
 
 def _source(name: str, source: str, models: Mapping[str, GraphModule], layers: list[str]) -> str:

@@ -15,7 +15,7 @@ from nnray.errors import GraphError
 from nnray.graph.architecture import Node, Operation
 from nnray.graph.module import GraphModule
 from nnray.graph.names import check_name
-from nnray.graph.surgery import submodel, with_names
+from nnray.graph.surgery import assemble, submodel, with_names
 
 _CONVOLUTIONS: dict[int, Any] = {4: nn.Conv2d, 5: nn.Conv3d}
 _INTERPOLATIONS = {4: "bilinear", 5: "trilinear"}
@@ -77,8 +77,7 @@ def stitch(
         *with_names(back.nodes, lambda name: "via" if name == layer_b else f"b.{name}"),
     ]
     outputs = [f"b.{name}" for name in back.outputs]
-    result = GraphModule.from_nodes(nodes, inputs=front.inputs, outputs=outputs, training=a.training or b.training)
-    return deepcopy(result) if copy else result
+    return assemble([front, back], nodes, front.inputs, outputs, copy)
 
 
 def _value(model: GraphModule, layer: str, example: Any) -> Any:

@@ -193,7 +193,7 @@ def test_between_two_trained_networks_only_the_stitching_layer_learns():
 
     at_first = accuracy(stitched)
     with frozen(stitched, ["a.*", "b.*"]):
-        fit(stitched, batches, 2)
+        fit(stitched, batches, 4, learning_rate=0.03)
         assert not stitched.a.block1.bn.training
     for model, state_dict in zip(networks, before, strict=True):
         assert all(torch.equal(tensor, state_dict[name]) for name, tensor in model.state_dict().items())

@@ -1,0 +1,103 @@
+"""Surgery on traced models: repeated modules, parameters as values, parts of values and modes come along."""
+
+import pytest
+import torch
+from torch import nn
+
+from nnray.errors import GraphError
+from nnray.graph import GraphModule, merge, stitch
+
+
+class Attentive(nn.Module):
+    """Uses modules twice, with other constants, reads a parameter of a layer itself, and takes parts of a tuple."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.linear = nn.Linear(4, 4)
+        self.relu = nn.ReLU()
+        self.scale = nn.Parameter(torch.randn(4))
+        self.embedding = nn.Embedding(5, 4)
+
+    def forward(self, x):
+        y, _ = self.attention(x, x, x, need_weights=False)
+        z, weights = self.attention(y, y, y)
+        h = self.linear(self.relu(self.linear(self.relu(z)))) * self.scale
+        return (weights @ h) @ self.embedding.weight.t()
+
+
+@pytest.fixture
+def module():
+    torch.manual_seed(0)
+    return Attentive().eval()
+
+
+@pytest.fixture
+def x():
+    return torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_second_use_has_constants_of_its_own(module, x):
+    torch.testing.assert_close(GraphModule.trace(module)(x), module(x))
+
+
+OPERATIONS = {
+    "prune": lambda m: m.prune(),
+    "insert": lambda m: m.insert("same", nn.Identity(), after="relu_1"),
+    "replace": lambda m: m.replace("relu_1", nn.ReLU()),
+    "to_inplace_free": lambda m: m.to_inplace_free(),
+    "fuse_conv_bn": lambda m: m.fuse_conv_bn(),
+    "copy": lambda m: m.rename({}, copy=True),
+}
+
+
+@pytest.mark.parametrize("operate", OPERATIONS.values(), ids=OPERATIONS)
+def test_results_have_the_values_and_the_keys_of_the_module(operate, module, x):
+    result = operate(GraphModule.trace(module))
+    torch.testing.assert_close(result(x), module(x))
+    assert set(result.state_dict()) == set(module.state_dict())
+    result.load_state_dict(module.state_dict())
+    assert not result.training
+
+
+def test_renamed_modules_keep_one_set_of_keys(module, x):
+    result = GraphModule.trace(module).rename({"linear": "first", "linear_1": "second", "scale": "gain"})
+    assert torch.equal(result(x), module(x))
+    keys = {key.replace("linear.", "first.").replace("scale", "gain") for key in module.state_dict()}
+    assert set(result.state_dict()) == keys
+
+
+def test_a_part_that_starts_at_the_second_use_has_the_module(module, x):
+    model = GraphModule.trace(module)
+    back = model.submodel(["relu_1", "attention_1.1"])
+    values = model(x, outputs=["relu_1", "attention_1.1"])
+    torch.testing.assert_close(back(values), module(x))
+    assert sorted(back.state_dict()) == ["embedding.weight", "linear_1.bias", "linear_1.weight", "scale"]
+
+
+def test_merged_and_stitched_traced_models(module, x):
+    model = GraphModule.trace(module)
+    merged = merge({"a": model, "b": model}, {"b.input": "a.linear"})
+    assert torch.equal(merged(x)["a.matmul_1"], module(x))
+    stitched = stitch(model, "attention.0", model, "attention.0", example=x)
+    assert repr(stitched.via).startswith("Linear(in_features=4, out_features=4")
+    stitched.via.load_state_dict({"weight": torch.eye(4), "bias": torch.zeros(4)})
+    torch.testing.assert_close(stitched(x), module(x))
+
+
+class Modal(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.linear(x) * 2 if self.training else self.linear(x)
+
+
+def test_a_mode_that_is_bound_stays_so():
+    model = GraphModule.trace(Modal().eval())
+    for result in (model.prune(), merge({"a": model}), model.prune(copy=True)):
+        with pytest.raises(GraphError, match="traced in evaluation mode"):
+            result.train()
+    with pytest.raises(GraphError, match="traced in training mode and in evaluation mode cannot become one"):
+        merge({"a": model, "b": GraphModule.trace(Modal().train())})
