@@ -6,6 +6,7 @@ says what the picture is: .svg, .png or .pdf (these take the program 'dot' of Gr
   nnray graph ResNet --model.depth 56                         the table of layers
   nnray graph ResNet --model.depth 56 --out resnet56.svg      the picture; repeated blocks are drawn once
   nnray graph MLP --shape 1,28,28 --out mlp.md --table        both, for images of another shape
+  nnray graph torchvision.models.SqueezeNet --shape 3,64,64   any module that can be traced
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
+    from nnray.graph.drawing import Drawing
+
     shape = None if arguments.shape is None else _shape(arguments.shape)
     model = _model(arguments.model, _model_arguments(arguments.keys), shape)
     if arguments.table or arguments.out is None:
         _print_layers(model, shape)
     if arguments.out is not None:
-        model.draw(arguments.out, example=shape, fold=arguments.fold)
+        Drawing(model, shape, fold=arguments.fold).save(arguments.out)
         print(f"wrote {arguments.out}")
     return EXIT_OK
 
@@ -84,9 +87,7 @@ def _model(path: str, given: dict[str, Any], shape: tuple[int, ...] | None) -> G
         given = {**{name: value for name, value in linked.items() if name in parameters_of(cls)}, **given}
     arguments = resolve_arguments("model.init_args", cls, given)
     model = _built(path, lambda: build(cls, arguments, {}))
-    if not isinstance(model, GraphModule):
-        raise ConfigurationError(f"model: {path} is no GraphModule, so that it has no graph to show")
-    return model
+    return model if isinstance(model, GraphModule) else GraphModule.trace(model)
 
 
 def _built(path: str, make: Callable[[], Any]) -> Any:
@@ -108,11 +109,14 @@ def _built(path: str, make: Callable[[], Any]) -> Any:
 def _print_layers(model: GraphModule, shape: tuple[int, ...] | None) -> None:
     from nnray.cli.frames import print_table
     from nnray.graph.drawing.labels import shape_label
+    from nnray.graph.layer_table import layers
 
-    table = model.layers(shape)
-    parameters, multiply_adds = table["parameters"].sum(), table["multiply_adds"].sum(min_count=1)
+    table = layers(model, shape)  # not a method: a traced model may have a submodule of this name
     table["inputs"] = table["inputs"].map(", ".join)
     table["output_shape"] = table["output_shape"].map(shape_label)
     print_table(table)
-    print(f"{len(table)} layers, {parameters:,} parameters", end="")
-    print(f", {multiply_adds:,} multiply-adds per example" if table["multiply_adds"].notna().any() else "")
+    if table["multiply_adds"].isna().all():
+        work = "--shape C,H,W tells shapes and multiply-adds"
+    else:
+        work = f"{table['multiply_adds'].sum():,} multiply-adds per example"
+    print(f"{len(table)} layers, {table['parameters'].sum():,} parameters, {work}")

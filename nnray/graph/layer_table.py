@@ -69,6 +69,8 @@ def operation_name(operation: Any) -> str:
     """Return how people call an operation: the class of a module, the name of a function."""
     if isinstance(operation, nn.Module):
         return type(operation).__name__
+    if isinstance(operation, Value):
+        return "Parameter" if isinstance(operation(), nn.Parameter) else "Buffer"
     if isinstance(operation, functools.partial):
         return operation_name(operation.func)
     function = getattr(operation, "function", None)  # a call with constants, as tracing makes them

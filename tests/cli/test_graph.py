@@ -48,6 +48,19 @@ def test_an_svg() -> None:
     assert "<svg" in Path("vit.svg").read_text()
 
 
+def test_any_module_that_can_be_traced(capsys: pytest.CaptureFixture[str]) -> None:
+    command = "graph torchvision.models.SqueezeNet --model.num_classes 10 --shape 3,64,64"
+    assert main(command.split()) == 0
+    printed = capsys.readouterr().out
+    assert "features.3.expand1x1" in printed
+    assert "740,554 parameters" in printed  # 1,248,424 of torchvision, less 990 classes of 513
+
+
+def test_without_a_shape_the_table_says_how_to_tell_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["graph", "user_code.Tiny"]) == 0
+    assert "418 parameters, --shape C,H,W tells shapes and multiply-adds" in capsys.readouterr().out
+
+
 MISTAKES = {
     "no model": ("graph", "the following arguments are required: MODEL"),
     "unknown model": ("graph ResNt", "model.class_path: there is no 'ResNt' in nnray.models; did you mean 'ResNet"),
@@ -55,12 +68,13 @@ MISTAKES = {
     "wrong type": ("graph ResNet --model.depth deep", "model.init_args.depth: expected int"),
     "refused": ("graph ResNet --model.depth 21", "depth must be 6n + 2, not 21"),
     "no value": ("graph ResNet --model.depth", "--model.depth: a value is missing"),
+    "cannot be built": ("graph user_code.Raises", "user_code.Raises cannot be built: RuntimeError: no such luck"),
     "not of the model": ("graph ResNet --depth 8", "'--depth': an argument of the model such as --model.width 32"),
     "shape": ("graph ResNet --shape 3,32,", "--shape: sizes such as 3,32,32 are expected, not '3,32,'"),
     "shape that does not fit": ("graph ViT --shape 3,32", "the layer 'patches' cannot be run"),
     "no format": ("graph MLP --out mlp.gif", "cannot draw 'mlp.gif': its ending must name a format; there is: .dot"),
     "no folder": ("graph MLP --out nowhere/mlp.dot", "cannot write 'nowhere/mlp.dot': No such file or directory"),
-    "no graph": ("graph torch.nn.Linear --model.in_features 2 --model.out_features 3", "is no GraphModule"),
+    "no graph": ("graph torch.nn.Module", "cannot trace Module"),
 }
 
 

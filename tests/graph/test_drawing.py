@@ -140,6 +140,11 @@ def test_blocks_of_other_sizes_operations_or_connections_are_not_folded():
     assert folded(blocks(linear, dict(linear))).repetitions == {"block0": Repetition("block1", 2)}
 
 
+def test_blocks_with_other_dropout_are_folded():
+    blocks = {f"block{i}": {"linear": nn.Linear(4, 4), "dropout": nn.Dropout(i / 10)} for i in range(4)}
+    assert folded(GraphModule(blocks)).repetitions == {"block0": Repetition("block3", 4)}
+
+
 def test_blocks_that_all_read_one_layer_are_folded():
     block = {"linear": nn.Linear(4, 4), "add": (operator.add, ["linear", "stem"])}
     model = GraphModule({"stem": nn.Linear(4, 4), "first": nn.ReLU(), **{f"b{i}": dict(block) for i in range(3)}})

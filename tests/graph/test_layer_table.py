@@ -117,6 +117,19 @@ def test_multiply_adds_are_those_that_torchvision_publishes(make, weights):
     assert round(total / 1e9, 3) == pytest.approx(weights.meta["_ops"], abs=0.001)
 
 
+TRACED = ["resnet18", "vit_b_16", "swin_t", "mnasnet0_5", "mobilenet_v3_small", "squeezenet1_0"]
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_a_traced_model_has_the_published_parameters_and_multiply_adds(name):
+    with torch.device("meta"):
+        traced = GraphModule.trace(torchvision.models.get_model(name, weights=None))
+    table = GraphModule.layers(traced, (3, 224, 224))  # not traced.layers: that is a submodule of MNASNet
+    meta = torchvision.models.get_model_weights(name).DEFAULT.meta
+    assert table["parameters"].sum() == meta["num_params"]
+    assert table["multiply_adds"].sum() / 1e9 == pytest.approx(meta["_ops"], abs=0.001)
+
+
 def test_columns_and_their_types():
     table = MLP(width=8).layers()
     assert list(table.columns) == ["name", "operation", "inputs", "output_shape", "parameters", "multiply_adds"]
@@ -165,6 +178,7 @@ def test_shared_weights_count_once():
 def test_a_parameter_as_a_value_has_its_own_shape():
     model = GraphModule({"token": nn.Parameter(torch.zeros(1, 4)), "sum": (torch.add, ["input", "token"])})
     table = model.layers((4,))
+    assert list(table["operation"]) == ["Parameter", "add"]
     assert list(table["output_shape"]) == [(1, 4), (4,)]
     assert list(table["parameters"]) == [4, 0]
 

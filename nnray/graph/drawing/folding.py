@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from nnray.graph.architecture import Node
+from nnray.graph.drawing.labels import kind, operation_label
 
 
 class Repetition(NamedTuple):
@@ -40,9 +41,9 @@ class Folded:
 def fold(nodes: Sequence[Node], outputs: Sequence[str], shapes: Mapping[str, Any]) -> Folded:
     """Leave out blocks that repeat the one before.
 
-    Neighbouring nested dicts are repetitions if they have the same operations with the same sizes, connected alike, if
-    each reads from the one before what that reads from the one before it (apart from layers that all of them read), and
-    if only the last one is read by layers further on.
+    Neighbouring nested dicts are repetitions if they have the same operations with the same sizes (probabilities of
+    dropout may differ), connected alike, if each reads from the one before what that reads from the one before it
+    (apart from layers that all of them read), and if only the last one is read by layers further on.
 
     Args:
         nodes: The layers, in graph order.
@@ -126,7 +127,7 @@ class _Folding:
                 source[len(name) :] if _is_in(source, name) else sources.setdefault(source, len(sources))
                 for source in node.inputs
             )
-            form.append((node.name[len(name) :], _text_of(node.operation), str(self._shapes.get(node.name)), inputs))
+            form.append((node.name[len(name) :], _text(node.operation), str(self._shapes.get(node.name)), inputs))
         return _Block(name, tuple(layers), tuple(form), tuple(sources))
 
     def _continues(self, run: Sequence[_Block | None], block: _Block | None) -> bool:
@@ -147,8 +148,10 @@ class _Folding:
         return True
 
 
-def _text_of(operation: Any) -> str:
+def _text(operation: Any) -> str:
     """Return an operation with all its sizes, without its address in memory."""
+    if kind(operation) == "dropout":
+        return operation_label(operation)  # its probability often grows from block to block
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(operation))
 
 

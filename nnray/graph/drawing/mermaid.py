@@ -63,7 +63,8 @@ def _layers(box: Box) -> list[str]:
 
 
 def _label(name: str, operation: str, shape: Any) -> str:
-    lines = [f"<b>{_text(name.rpartition('.')[2])}</b>", _text(operation), _text(shape_label(shape))]
+    key = name.rpartition(".")[2]
+    lines = [f"<b>{_text(key)}</b>", _text(operation if operation != key else ""), _text(shape_label(shape))]
     return "<br/>".join(filter(None, lines))
 
 
