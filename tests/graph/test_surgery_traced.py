@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nnray.errors import GraphError
-from nnray.graph import GraphModule, merge, stitch
+from nnray.graph import GraphModule, frozen, merge, stitch
 
 
 class Attentive(nn.Module):
@@ -101,3 +101,55 @@ def test_a_mode_that_is_bound_stays_so():
             result.train()
     with pytest.raises(GraphError, match="traced in training mode and in evaluation mode cannot become one"):
         merge({"a": model, "b": GraphModule.trace(Modal().train())})
+
+
+def test_a_parameter_that_is_a_value_can_be_frozen(module, x):
+    model = GraphModule.trace(module)
+    with frozen(model, "scale"):
+        model(x).sum().backward()
+    assert model.scale.grad is None
+    assert model.linear.weight.grad is not None
+
+
+@pytest.fixture
+def recurrent():
+    torch.manual_seed(0)
+    return GraphModule(
+        {"lstm": nn.LSTM(4, 4), "neg": (torch.neg, "lstm.0"), "cell": (torch.tanh, "lstm.1.1"), "last": nn.Identity()}
+    )
+
+
+def test_parts_of_values_can_be_cut_at_and_renamed(recurrent, x):
+    values = recurrent(x, outputs=["lstm.0", "lstm.1.0", "lstm.1.1", "last"])
+    assert torch.equal(recurrent.submodel(outputs="lstm.1.0")(x), values["lstm.1.0"])
+    assert torch.equal(recurrent.submodel("lstm.1.1")(values["lstm.1.1"]), values["last"])
+    renamed = recurrent.rename({"lstm": "rnn.first"})
+    assert renamed.names[:2] == ("rnn.first", "rnn.first.0")
+    assert torch.equal(renamed(x), values["last"])
+    with pytest.raises(GraphError, match=r"there is no 'rnn\.first\.2': 'rnn\.first' returns a tuple"):
+        renamed(x, outputs="rnn.first.2")
+
+
+def test_a_layer_can_be_inserted_after_a_part(recurrent, x):
+    changed = recurrent.insert("twice", lambda c: 2 * c, after="lstm.1.1")
+    cell = recurrent(x, outputs="lstm.1.1")["lstm.1.1"]
+    assert torch.equal(changed(x), (2 * cell).tanh())
+
+
+PART_MISTAKES = {
+    "insert after a whole": (
+        lambda m: m.insert("same", nn.Identity(), after="lstm"),
+        r"'lstm' has the part 'lstm\.0' that is used by itself: insert after that",
+    ),
+    "rename a part": (lambda m: m.rename({"lstm.0": "h"}), r"'lstm\.0' cannot have another name: it is a part"),
+    "cut at a part alone": (
+        lambda m: m.submodel("lstm.0", ["neg", "last"]),
+        r"the input 'input' is missing: the layer 'lstm' needs it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("operate", "message"), PART_MISTAKES.values(), ids=PART_MISTAKES)
+def test_mistakes_with_parts_are_refused(operate, message, recurrent):
+    with pytest.raises(GraphError, match=message):
+        operate(recurrent)
