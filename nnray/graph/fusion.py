@@ -12,8 +12,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from nnray.errors import GraphError
 from nnray.graph.architecture import Node
+from nnray.graph.assembly import rebuild
 from nnray.graph.operations import Call, Input, Value
-from nnray.graph.surgery import rebuild
 
 if TYPE_CHECKING:
     from nnray.graph.module import GraphModule

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nnray.graph.architecture import Operation
+from nnray.graph.assembly import rebuild
 from nnray.graph.operations import ByMode, Call, Method, Overload
-from nnray.graph.surgery import rebuild
 
 if TYPE_CHECKING:
     from nnray.graph.module import GraphModule

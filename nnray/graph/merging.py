@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from nnray.errors import GraphError, did_you_mean
 from nnray.graph.architecture import Node, check_key
+from nnray.graph.assembly import assemble, with_names
 from nnray.graph.module import GraphModule
-from nnray.graph.surgery import assemble, chosen, with_names
+from nnray.graph.surgery import chosen
 
 
 def merge(

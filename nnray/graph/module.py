@@ -12,6 +12,7 @@ from torch import nn
 from nnray.errors import GraphError
 from nnray.graph import deltas, drawing, fusion, inplace, layer_table, surgery
 from nnray.graph.architecture import GLOB_CHARACTERS, Node, Operation, parse, parts_on_the_way
+from nnray.graph.assembly import called
 from nnray.graph.effects import Fact, pure
 from nnray.graph.leaves import Opaque
 from nnray.graph.names import check_name, select
@@ -175,7 +176,7 @@ class GraphModule(nn.Module):
         self._outputs = outputs
         self._sources = {node.name: node.inputs for node in nodes}
         self._calls: dict[str, Call] = {}  # how modules are called where it is not just with the inputs
-        self._repeats = frozenset(node.name for node in nodes if isinstance(surgery.called(node), Again))
+        self._repeats = frozenset(node.name for node in nodes if isinstance(called(node), Again))
         self._plans: dict[Any, Plan] = {}
         self._plans_of: dict[str, Any] = self._modules
         for node in sorted(nodes, key=lambda node: isinstance(node.operation, Value)):  # parameters may be a layer's

@@ -13,9 +13,10 @@ from torch.utils._pytree import tree_map_only
 
 from nnray.errors import GraphError
 from nnray.graph.architecture import Node, Operation
+from nnray.graph.assembly import assemble, with_names
 from nnray.graph.module import GraphModule
 from nnray.graph.names import check_name
-from nnray.graph.surgery import assemble, submodel, with_names
+from nnray.graph.surgery import submodel
 
 _CONVOLUTIONS: dict[int, Any] = {4: nn.Conv2d, 5: nn.Conv3d}
 _INTERPOLATIONS = {4: "bilinear", 5: "trilinear"}
