@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
 
-from nnray.graph.operations import ByMode, Call, Method, Overload, Part, Value
+from nnray.graph.operations import ByMode, Call, Method, Overload, Part, Value, structure
 
 Fact = tuple[dict[str, Any], str, Any]
 """`(mapping, key, value)`: an assumption that holds as long as `mapping.get(key) is value`."""
@@ -117,7 +117,9 @@ def effect_of(operation: Callable[..., Any], facts: list[Fact]) -> Effect:
         return _effect_of_call(operation, facts)
     if isinstance(operation, Overload):
         return _effect_of_overload(operation)
-    if isinstance(operation, Part):
+    if isinstance(operation, Part) or operation in (getattr, structure):
+        return PURE
+    if isinstance(operation, type) and issubclass(operation, tuple):
         return PURE
     if isinstance(operation, Value):
         return FRESH

@@ -222,7 +222,7 @@ def _function_name(node: fx.Node) -> str:
     target: Any = node.target
     if node.op in ("placeholder", "get_attr", "output", "call_module"):
         return ""
-    if target is structure:
+    if target is structure or (isinstance(target, type) and issubclass(target, tuple)):
         return "output"
     if target is getattr:
         return str(node.args[1])
