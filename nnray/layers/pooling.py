@@ -35,6 +35,8 @@ class GridMaxPool(nn.Module):
         """
         height, width = x.shape[-2:]
         cell = (-(-height // self.size), -(-width // self.size))
+        if cell == (1, 1):
+            return x
         below, right = cell[0] * self.size - height, cell[1] * self.size - width
         if below or right:
             x = F.pad(x, (0, right, 0, below))
