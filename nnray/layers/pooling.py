@@ -35,12 +35,10 @@ class GridMaxPool(nn.Module):
         """
         height, width = x.shape[-2:]
         cell = (-(-height // self.size), -(-width // self.size))
-        if cell == (1, 1):
-            return x
         below, right = cell[0] * self.size - height, cell[1] * self.size - width
         if below or right:
             x = F.pad(x, (0, right, 0, below))
-        return F.max_pool2d(x, cell)
+        return x if cell == (1, 1) else F.max_pool2d(x, cell)
 
     def extra_repr(self) -> str:
         """Return the constructor's argument, for `repr`."""
