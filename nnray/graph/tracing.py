@@ -15,7 +15,7 @@ from nnray.graph.export_tracing import export_graph
 from nnray.graph.fx_tracing import fx_graph
 from nnray.graph.leaves import Leaves, Opaque
 from nnray.graph.lowering import lowered
-from nnray.graph.operations import Again, ByMode, Call, Method, Overload, Part, Value
+from nnray.graph.operations import Again, ByMode, Call, Input, Method, Operation, Overload, Part, Value
 
 Example = Tensor | tuple[Any, ...] | dict[str, Any] | None
 
@@ -145,7 +145,8 @@ def _merged(nodes: list[Node], other: list[Node], training: bool) -> list[Node] 
         if mine.name != theirs.name or mine.inputs != theirs.inputs:
             return None
         one, two = mine.operation, theirs.operation
-        if isinstance(one, Call) and isinstance(two, Call):
+        if isinstance(one, Call) or isinstance(two, Call):
+            one, two = _as_call(one, len(mine.inputs)), _as_call(two, len(mine.inputs))
             if not _same_function(one.function, two.function):
                 return None
             if not _same(one.args, two.args) or not _same(one.kwargs, two.kwargs):
@@ -153,10 +154,16 @@ def _merged(nodes: list[Node], other: list[Node], training: bool) -> list[Node] 
                     return None
                 one = ByMode(one, two) if training else ByMode(two, one)
                 one.training = training
+                merged.append(mine._replace(operation=one))
+                continue
         elif not _same_function(one, two):
             return None
-        merged.append(mine._replace(operation=one))
+        merged.append(mine)
     return merged
+
+
+def _as_call(operation: Operation, inputs: int) -> Call:
+    return operation if isinstance(operation, Call) else Call(operation, *map(Input, range(inputs)))
 
 
 def _same_function(one: Callable[..., Any], two: Callable[..., Any]) -> bool:
