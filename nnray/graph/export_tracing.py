@@ -93,7 +93,33 @@ def export_graph(
             program = export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
         except Exception as error:
             raise GraphError(f"{reason(error, recorder.scopes, module)} (torch.export)") from error
+    _inline_no_grad(program)
     return _Translation(program, module, leaves, inputs, recorder.calls).graph
+
+
+def _inline_no_grad(program: ExportedProgram) -> None:
+    """Put what runs under `torch.no_grad()`, which torch.export sets apart, in its place, with detached results."""
+    graph = program.graph
+    regions = torch.ops.higher_order.wrap_with_set_grad_enabled
+    while (region := next((node for node in graph.nodes if node.target is regions), None)) is not None:
+        enabled, body, *operands = region.args
+        assert isinstance(body, fx.Node)
+        inner = getattr(program.graph_module, str(body.target)).graph
+        new = dict(zip(inner.find_nodes(op="placeholder"), operands, strict=True))
+        with graph.inserting_before(region):
+            for node in inner.nodes:
+                if node.op not in ("placeholder", "output"):
+                    new[node] = graph.node_copy(node, new.__getitem__)
+            for item in list(region.users):  # the region returns a tuple
+                value = new[inner.output_node().args[0][item.args[1]]]
+                if not enabled and isinstance(value.meta.get("val"), Tensor):
+                    value = graph.call_function(torch.ops.aten.detach.default, (value,))
+                    value.meta = {"val": item.meta["val"], "nn_module_stack": region.meta.get("nn_module_stack", {})}
+                item.replace_all_uses_with(value)
+                graph.erase_node(item)
+        graph.erase_node(region)
+        if not body.users:
+            graph.erase_node(body)
 
 
 class _Translation:

@@ -431,6 +431,28 @@ def test_a_transformer_that_torch_fx_cannot_trace():
     assert_same(restored(tokens), model(tokens))
 
 
+def under_no_grad(self, x):
+    if x.shape[0] > 9:
+        return x
+    with torch.no_grad():
+        angle = self.angle(x)
+        scale = angle.cos()
+    return self.linear(x) * angle + scale
+
+
+def test_no_grad_is_kept_by_torch_export():
+    module = network(under_no_grad, linear=nn.Linear(4, 4), angle=nn.Linear(4, 4))
+    model = GraphModule.trace(module, torch.randn(3, 4))
+    assert model.names == ("angle", "cos", "detach", "detach_1", "linear", "mul", "add")
+    gradients = []
+    for run in (model, module):
+        x = torch.ones(2, 4, requires_grad=True)
+        run(x).sum().backward()
+        gradients.append(x.grad)
+    assert torch.equal(*gradients)
+    assert module.angle.weight.grad is None
+
+
 def test_examples_are_tensors():
     with pytest.raises(GraphError, match="the example's 'tokens' must be a tensor, not a list"):
         GraphModule.trace(Encoder(), ([1, 2],))
