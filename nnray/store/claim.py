@@ -31,8 +31,11 @@ class Claim:
         """Return the claim on the trial whose lock file is ``path``, or None if another process holds it.
 
         The folder of ``path`` must exist. The file then says who holds the claim, for people to read.
+
+        Raises:
+            StoreError: If the file cannot be written, or the file system has no locks.
         """
-        while (descriptor := _locked(path, fcntl.LOCK_EX)) is None:
+        while (descriptor := _locked(path, os.O_RDWR | os.O_CREAT, fcntl.LOCK_EX)) is None:
             if is_claimed(path):
                 return None
             time.sleep(0.001)  # somebody was only asking, and held the shared lock for that moment
@@ -57,10 +60,15 @@ class Claim:
 
 
 def is_claimed(path: Path) -> bool:
-    """Tell whether a living process holds the claim at ``path``."""
-    if not path.exists():
+    """Tell whether a living process holds the claim at ``path``; to ask, it is enough to be allowed to read.
+
+    Raises:
+        StoreError: If the file cannot be read, or the file system has no locks.
+    """
+    try:
+        descriptor = _locked(path, os.O_RDONLY, fcntl.LOCK_SH)
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    descriptor = _locked(path, fcntl.LOCK_SH)
     if descriptor is None:
         return True
     os.close(descriptor)
@@ -78,8 +86,15 @@ def exclusive(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _locked(path: Path, kind: int) -> int | None:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+def _locked(path: Path, flags: int, kind: int) -> int | None:
+    """Return a descriptor that holds the lock, or None if another one is in its way."""
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            use = "read" if flags == os.O_RDONLY else "written"
+            raise StoreError(f"the claim {path} cannot be {use}: {error.strerror}") from error
+        raise
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
