@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.data import DataLoader, Dataset
 
 
@@ -45,6 +46,12 @@ class Messy(Tiny):
         torch.use_deterministic_algorithms(False)
         torch.set_float32_matmul_precision("medium")
         torch.backends.cudnn.benchmark = True
+        torch.backends.mkldnn.enabled = False
+        torch.set_flush_denormal(True)
+        torch.set_autocast_enabled("cpu", True)
+        torch.utils.deterministic.fill_uninitialized_memory = True
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        register_module_forward_hook(lambda module, inputs, output: output)
         random.seed(0)
         np.random.seed(0)
         os.environ["NNRAY_TEST_MESS"] = "1"
@@ -95,6 +102,17 @@ class NoiseData(pl.LightningDataModule):
         return DataLoader(Noise(32), batch_size=16, num_workers=self.num_workers)
 
 
+class GeneratorData(NoiseData):
+    """Draws its order from a generator of its own."""
+
+    def __init__(self, seed: int = 3) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(Noise(self.size), batch_size=16, shuffle=True, generator=self.generator)
+
+
 class OwnTask(pl.LightningModule):
     """A task that brings its network and its optimizer."""
 
@@ -122,6 +140,13 @@ class TaskWithHead(OwnTask):
         super().__init__()
         self.backbone = model
         self.net = nn.Sequential(self.backbone, nn.Linear(10, 2))
+
+
+class TaskWithOddMetrics(OwnTask):
+    """Logs metrics under the names of a row's own columns."""
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict({"epoch": 0.5, "step": 1.5, "time": 2.5})
 
 
 class DivergingTask(OwnTask):
@@ -171,3 +196,14 @@ class Slow(pl.Callback):
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         time.sleep(self.seconds)
+
+
+class RaisesOnce(pl.Callback):
+    """Fails the first trial that it is a part of in a process."""
+
+    done = False
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if not RaisesOnce.done:
+            RaisesOnce.done = True
+            raise RuntimeError("once")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ COMMANDS = {
 """Every subcommand with its help; ``nnray.cli.NAME`` has ``add_arguments(parser)`` and ``run(arguments)``."""
 
 EXIT_OK, EXIT_FAILED_TRIALS, EXIT_MISTAKE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -53,12 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NnrayError as error:
         print(f"nnray: error: {error}", file=sys.stderr)
         return EXIT_MISTAKE
-    except KeyboardInterrupt:
-        print("nnray: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
     except BrokenPipeError:  # `nnray results ... | head`
         sys.stderr.close()
         return EXIT_OK
+    except OSError as error:
+        if error.errno not in _DISK_TROUBLE:
+            raise
+        print(f"nnray: error: {error.strerror}: {error.filename or 'while writing'}", file=sys.stderr)
+        return EXIT_MISTAKE
+    except KeyboardInterrupt:
+        print("nnray: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def _top_level(words: Sequence[str], command: str | None) -> int:

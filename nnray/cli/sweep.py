@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import os
 import shlex
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     started = now()
     begun = time.monotonic()
-    console = Console(highlight=False)
+    console = Console(file=sys.stdout, highlight=False)  # also while a trial's log takes sys.stdout's place
     space = Path(arguments.space)
     sweep = load_sweep(space)
     if arguments.resources:
@@ -146,11 +147,15 @@ def _result_lines(plan: Plan, outcome: Outcome, seconds: float, arguments: argpa
     name, total = plan.sweep.name, len(plan.trials)
     complete = _complete(plan, outcome)
     store = f" --store {shlex.quote(arguments.store)}" if arguments.store else ""
-    lines = [f"{name}: {complete} of {total} trials complete, {len(outcome.results)} done now, in {seconds:.0f} s"]
+    now = sum(result != "failed" for result in outcome.results.values())
+    lines = [f"{name}: {complete} of {total} trials complete, {now} of them now, in {seconds:.0f} s"]
     failed = [trial for trial in plan.trials if outcome.results.get(trial.signature) == "failed"]
     lines += [f"failed: {trial.membership.name} ({trial.signature}); see {trial.paths.log}" for trial in failed[:5]]
     if len(failed) > 5:
         lines.append(f"... and {len(failed) - 5} more failed")
+    if outcome.books.trials < total:
+        gone = total - outcome.books.trials
+        lines.append(f"no longer listed: {gone} trials; another command has given {name} another space meanwhile")
     if outcome.interrupted:
         lines.append(f"interrupted: nnray sweep {arguments.space}{store} goes on where this stopped")
     lines.append(f"tables: {os.path.relpath(plan.store.tables / name)}; best rows: nnray results {name}{store}")

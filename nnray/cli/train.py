@@ -11,6 +11,7 @@ Keys of the configuration are options: --model nnray.models.MLP --model.width 32
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"# signature: {configuration.signature}\n{configuration.yaml()}", end="")
         return EXIT_OK
     configuration.check_parts()
-    console = Console(highlight=False)
+    console = Console(file=sys.stdout, highlight=False)  # also while the trial's log takes sys.stdout's place
     store = store_paths(arguments.store)
     check_place(store)
     sweep = Sweep(

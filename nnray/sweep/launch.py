@@ -13,6 +13,9 @@ from nnray.sweep.plan import Plan, PlannedTrial
 from nnray.sweep.queue import Result, TrialQueue
 from nnray.training.runner import Run
 
+_RUNNERS_END_IN_S = 5.0
+"""How long workers that are being killed may take to be gone."""
+
 Execute = Callable[[TrialQueue, Run, Observer], None]
 """Trains the trials of a queue and tells an observer."""
 
@@ -66,17 +69,23 @@ def carry_out(
         display: Shows a person how it goes, while there is anything to train.
         mlflow_uri: The MLflow server, or None for the store's own database.
     """
-    with executor if plan.todo else nullcontext() as execute:
-        plan.apply()
-        queue = TrialQueue(plan.todo, run.started)
-        books = BookkeeperProcess(plan.store, plan.sweep.name, mlflow_uri)
-        interrupted = False
-        try:
+    queue = TrialQueue(plan.todo, run.started)
+    books: BookkeeperProcess | None = None
+    interrupted = False
+    try:
+        with executor if plan.todo else nullcontext() as execute:
+            plan.apply()
+            books = BookkeeperProcess(plan.store, plan.sweep.name, mlflow_uri)
             if execute is not None:
                 with display as shown:
                     execute(queue, run, Observers([_BookObserver(books), shown]))
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
+            books.close()  # before the executor ends, which takes a second
+    except KeyboardInterrupt:
+        if books is None:
+            raise
+        interrupted = True
+        queue.wait_for_runners(_RUNNERS_END_IN_S)
+    finally:
+        if books is not None:
             report = books.close()
     return Outcome(dict(queue.results), report, interrupted)

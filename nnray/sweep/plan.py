@@ -121,7 +121,8 @@ def forget(paths: TrialPaths) -> None:
     if claim is None:
         return
     with claim:
-        for path in (paths.record, paths.metrics, paths.resume, paths.log, *kept_epochs(paths).values()):
+        # Resume state and record first: what is left after a kill must not pass for the new training's.
+        for path in (paths.resume, paths.record, paths.metrics, paths.log, *kept_epochs(paths).values()):
             path.unlink(missing_ok=True)
 
 

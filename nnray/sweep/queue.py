@@ -50,6 +50,12 @@ class TrialQueue:
         """Return the trial of that signature if it was handed out and has no result yet."""
         return self._here.get(signature)
 
+    def wait_for_runners(self, seconds: float) -> None:
+        """Wait until no trial that was handed out is being trained any more, ``seconds`` at most."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and any(is_claimed(trial.paths.claim) for trial in self._here.values()):
+            time.sleep(0.05)
+
     def take(self) -> PlannedTrial | None:
         """Return a trial to train now, or None if there is none at the moment."""
         self._look_elsewhere()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -17,6 +18,9 @@ from nnray.training.runner import Outcome
 
 WORKER_DEATHS = 3
 """A trial whose worker dies (a crash in compiled code, a lost node) is resumed elsewhere this many times."""
+
+
+_WORKER_LOST = f"its worker process died {WORKER_DEATHS + 1} times (a crash in compiled code, or out of memory)"
 
 
 class _NotSaved:
@@ -55,7 +59,7 @@ class QueueSearcher(_NotSaved, Searcher):
         trial = self._trials.pop(trial_id)
         outcome: Outcome = "failed" if error or not result or "outcome" not in result else result["outcome"]
         if outcome == "failed":
-            _record_lost_worker(trial)
+            _record_failure(trial, (result or {}).get("error") or _WORKER_LOST)
         self._queue.settle(trial.signature, outcome)
         if outcome != "claimed":
             self._observer.ended(trial, outcome)
@@ -88,13 +92,12 @@ class Messenger(_NotSaved, Callback):
             self._observer.epoch_ended(planned, result["epoch"], result["metrics"])
 
 
-def _record_lost_worker(trial: PlannedTrial) -> None:
-    """Record the failure of a trial whose worker died each time, and so could not do it itself."""
+def _record_failure(trial: PlannedTrial, error: str) -> None:
+    """Record the failure of a trial whose worker could not do it itself."""
     claim = Claim.acquire(trial.paths.claim)
     if claim is None:
         return
-    with claim:
+    with claim, contextlib.suppress(OSError):  # the disk may be what failed
         record = Record.read(trial.paths.record) or Record(signature=trial.configuration.full_signature)
         if record.status in ("pending", "running"):
-            error = f"its worker process died {WORKER_DEATHS + 1} times (a crash in compiled code, or out of memory)"
             dataclasses.replace(record, status="failed", ended=now(), error=error).write(trial.paths.record)

@@ -23,7 +23,7 @@ def train(config: dict[str, Any], run: Run, path: list[str]) -> None:
     """Train one trial; a Ray Tune function trainable.
 
     Args:
-        config: ``folder`` of the trial and its resolved ``configuration`` as YAML.
+        config: ``folder`` of the trial, its ``signature`` (for the driver) and its resolved ``configuration`` as YAML.
         run: How the command wants it run.
         path: Where the driver finds modules.
     """
@@ -43,9 +43,14 @@ def train(config: dict[str, Any], run: Run, path: list[str]) -> None:
             tune.report({"epoch": row["epoch"], "metrics": metrics_of(row)})
             reported = time.monotonic()
 
-    configuration = resolve(load_yaml(config["configuration"]))
-    outcome = run_trial(TrialPaths(Path(config["folder"])), configuration, run, report_epoch)
-    tune.report({"outcome": outcome, "done": True})
+    try:
+        configuration = resolve(load_yaml(config["configuration"]))
+        outcome = run_trial(TrialPaths(Path(config["folder"])), configuration, run, report_epoch)
+    except Exception as error:  # not the trial's own failure: a module that this host lacks, a full disk
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        tune.report({"outcome": "failed", "error": line, "done": True})
+    else:
+        tune.report({"outcome": outcome, "done": True})
 
 
 def _warm_up(path: list[str]) -> None:

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from nnray.errors import TrialError
-from nnray.store.metrics_log import Row, append_row, best_value
+from nnray.store.metrics_log import ROW_KEYS, Row, append_row, best_value
 from nnray.store.weights import TASK_PREFIX, kept_epochs, save_weights
 from nnray.trial.options import CheckpointOptions
 from nnray.trial.paths import TrialPaths
@@ -58,7 +58,8 @@ class EpochRecorder(Checkpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the epoch."""
         row: Row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "time": time.time()}
-        row.update({name: float(value) for name, value in trainer.callback_metrics.items()})
+        for name, value in trainer.callback_metrics.items():
+            row[f"metric/{name}" if name in ROW_KEYS else name] = float(value)
         append_row(self._paths.metrics, row)
         self._rows.append(row)
         self._check_finite(row)

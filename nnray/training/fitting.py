@@ -63,9 +63,12 @@ def fit(
     resume = ResumeState(paths.resume, state)
     recorder = EpochRecorder(paths, CheckpointOptions(**configuration.values["checkpoint"]), model, rows, on_epoch)
     trainer = _trainer(configuration, resume, recorder, progress)
-    trainer.fit(task, datamodule=data)
-    if trainer.interrupted:  # Lightning turns Ctrl-C into a normal return
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(task, datamodule=data)
+    except SystemExit as leaving:  # which is what Lightning makes of Ctrl-C
+        if isinstance(leaving.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
     fingerprint = data.fingerprint() if hasattr(data, "fingerprint") else None
     return Fitted(resume.elapsed_s, _device_name(trainer), fingerprint, facts)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import gc
 import os
 import random
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.modules import module
 
 # What cuBLAS needs for deterministic sums, read when CUDA starts (cuBLAS documentation, "Results reproducibility").
 _CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
@@ -39,6 +42,8 @@ def isolated(seed: int, threads: int, deterministic: bool) -> Iterator[None]:
             os.environ.setdefault(_CUBLAS_WORKSPACE, ":4096:8")
         seed_generators(seed)
         with torch.enable_grad(), torch.autograd.set_detect_anomaly(False), warnings.catch_warnings():
+            # Lightning 2.6 uses a name that torch 2.15 deprecates; nobody who trains can do anything about it.
+            warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*", category=FutureWarning)
             yield
     finally:
         _set_process_state(before)
@@ -88,6 +93,11 @@ _DEFAULTS: dict[str, Any] = {
     "dtype": torch.float32,
     "device": torch.device("cpu"),
     "matmul_precision": "highest",
+    "flush_denormal": False,
+    "fill_uninitialized_memory": False,  # a debugging aid that costs a write of every tensor
+    "mkldnn": True,
+    "cudnn": True,
+    "autocast": dict.fromkeys(("cpu", "cuda"), False),
     "cudnn_benchmark": False,
     "cudnn_deterministic": False,
     "cudnn_tf32": False,
@@ -103,13 +113,26 @@ def _process_state() -> dict[str, Any]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
         "matmul_precision": torch.get_float32_matmul_precision(),
+        "flush_denormal": False,  # PyTorch doesn't tell; this is how a process starts
+        "fill_uninitialized_memory": torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+        "mkldnn": torch.backends.mkldnn.enabled,
+        "cudnn": torch.backends.cudnn.enabled,
+        "autocast": {device: torch.is_autocast_enabled(device) for device in ("cpu", "cuda")},
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "cudnn_tf32": torch.backends.cudnn.allow_tf32,
         "random": random_state(),
         "environment": dict(os.environ),
         "folder": Path.cwd(),
+        "interrupt": signal.getsignal(signal.SIGINT),
+        "module_hooks": {name: dict(hooks) for name, hooks in _module_hooks().items()},
     }
+
+
+def _module_hooks() -> dict[str, dict[Any, Any]]:
+    """Return the hooks that run for every module of the process, which PyTorch has no public way to list."""
+    found = {name: value for name, value in vars(module).items() if name.startswith("_global_") and "hooks" in name}
+    return {name: hooks for name, hooks in found.items() if isinstance(hooks, dict)}
 
 
 def _set_process_state(state: dict[str, Any]) -> None:
@@ -119,8 +142,13 @@ def _set_process_state(state: dict[str, Any]) -> None:
     if torch.get_num_threads() != state["threads"]:
         torch.set_num_threads(state["threads"])
     torch.use_deterministic_algorithms(state["deterministic"], warn_only=state["warn_only"])
-    # Filling uninitialised memory is a debugging aid that costs a write of every tensor.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    fill = state["fill_uninitialized_memory"]
+    torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+    torch.set_flush_denormal(state["flush_denormal"])
+    torch.backends.mkldnn.enabled = state["mkldnn"]
+    torch.backends.cudnn.enabled = state["cudnn"]
+    for device, enabled in state["autocast"].items():
+        torch.set_autocast_enabled(device, enabled)
     torch.set_float32_matmul_precision(state["matmul_precision"])
     torch.backends.cudnn.benchmark = state["cudnn_benchmark"]
     torch.backends.cudnn.deterministic = state["cudnn_deterministic"]
@@ -132,3 +160,9 @@ def _set_process_state(state: dict[str, Any]) -> None:
         os.environ.update(state["environment"])
     if "folder" in state and Path.cwd() != state["folder"]:
         os.chdir(state["folder"])
+    if "interrupt" in state and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, state["interrupt"])  # Lightning ignores Ctrl-C for ever once it has seen one
+    if "module_hooks" in state:
+        for name, hooks in _module_hooks().items():
+            hooks.clear()
+            hooks.update(state["module_hooks"].get(name, {}))

@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from nnray.store.files import replacing
 from nnray.training.isolation import random_state, set_random_state
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file's layout; a file of another version is not used."""
 
 
@@ -32,7 +32,6 @@ class ResumeState(Callback):
     Args:
         path: The file to keep.
         state: What :func:`read_resume_state` found there, or None to start from the beginning.
-        elapsed_s: Seconds of training that ``state`` is the result of.
     """
 
     def __init__(self, path: Path, state: dict[str, Any] | None) -> None:
@@ -55,6 +54,8 @@ class ResumeState(Callback):
         """Put the random states back, or keep the state that an epoch begins with."""
         if self._state is not None:
             set_random_state(self._state["random"])
+            for generator, saved in zip(_generators(trainer), self._state["generators"], strict=True):
+                generator.set_state(saved)
             self._state = None
         elif trainer.current_epoch > 0:
             state = {
@@ -85,6 +86,7 @@ def _collect(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
         "precision": trainer.precision_plugin.state_dict(),
         "progress": {name: progress.state_dict() for name, progress in _progress(trainer).items()},
     }
+    state["generators"] = [generator.get_state() for generator in _generators(trainer)]
     if trainer.datamodule is not None:
         state["data"] = trainer.datamodule.state_dict()
     for callback in _stateful(trainer):
@@ -113,6 +115,26 @@ def _restore(trainer: pl.Trainer, module: pl.LightningModule, state: dict[str, A
     epochs = trainer.fit_loop.epoch_progress
     epochs.current.ready = epochs.current.started
     epochs.total.ready = epochs.total.started
+
+
+def _generators(trainer: pl.Trainer) -> list[torch.Generator]:
+    """Return the generators of the loaders' own, from which order and workers' seeds are drawn."""
+    found: dict[int, torch.Generator] = {}
+    for loader in (*_leaves(trainer.train_dataloader), *_leaves(trainer.val_dataloaders)):
+        samplers = (getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None))
+        for owner in (loader, *samplers, getattr(samplers[1], "sampler", None)):
+            generator = getattr(owner, "generator", None)
+            if isinstance(generator, torch.Generator):
+                found[id(generator)] = generator
+    return list(found.values())
+
+
+def _leaves(loaders: Any) -> list[Any]:
+    if isinstance(loaders, dict):
+        return [leaf for value in loaders.values() for leaf in _leaves(value)]
+    if isinstance(loaders, (list, tuple)):
+        return [leaf for value in loaders for leaf in _leaves(value)]
+    return [] if loaders is None else [loaders]
 
 
 def _stateful(trainer: pl.Trainer) -> list[Callback]:

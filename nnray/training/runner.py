@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import traceback
@@ -11,7 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from nnray.store.claim import Claim
-from nnray.store.files import remove_leftovers
+from nnray.store.files import remove_leftovers, write_text
 from nnray.store.metrics_log import Row
 from nnray.store.record import Record, now
 from nnray.training.fitting import fit
@@ -61,7 +62,11 @@ def run_trial(
     with claim:
         before = Record.read(paths.record) or Record(signature=configuration.full_signature)
         if before.status in ("completed", "stopped") or _failed_just_now(before, run):
+            if before.status == "completed":  # its runner may have been killed before it came to this
+                paths.resume.unlink(missing_ok=True)
             return before.status  # type: ignore[return-value]
+        if paths.config.read_text(encoding="utf-8") != (text := configuration.yaml()):
+            write_text(paths.config, text)  # a key that cannot change the result has changed: where data lies, say
         remove_leftovers(paths.folder)
         remove_leftovers(paths.checkpoints)
         record = dataclasses.replace(
@@ -101,7 +106,8 @@ def _trained(
             raise
         except BaseException as error:  # a trial's own failure, sys.exit() included, is a result
             trace = traceback.format_exc()
-            log.write(trace)
+            with contextlib.suppress(OSError):  # a full disk, say: the record is what counts
+                log.write(trace)
             line = " ".join(f"{type(error).__name__}: {error}".split())
             return dataclasses.replace(record, status="failed", ended=now(), error=line, traceback=trace)
     return dataclasses.replace(record, status="completed", ended=now(), **dataclasses.asdict(fitted))

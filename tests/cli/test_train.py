@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import finish, nnray, start, wait_until
 
 import nnray as library
 from nnray.cli.main import main
@@ -93,3 +96,20 @@ def test_help_for_a_class(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nnray.models.ResNet" in text
     assert "--model.depth" in text
     assert "num_classes" not in text
+
+
+def test_ctrl_c_leaves_a_trial_that_is_resumed(tmp_path: Path) -> None:
+    slow = "trainer.callbacks=[{class_path: user_code.Slow, init_args: {seconds: 0.5}}]"
+    words = ["train", "--config", "base.yaml", "--trainer.max_epochs", "6", f"--{slow}"]
+    process = start(tmp_path, *words)
+    wait_until(lambda: any(tmp_path.glob("nnray-store/trials/*/resume.ckpt")))
+    os.killpg(process.pid, signal.SIGINT)
+    status, output = finish(process)
+    assert status == 130, output
+    assert "Traceback" not in output
+    trials = library.open("nnray-store").trials("single")
+    assert trials["status"].tolist() == ["pending"]
+    status, output = nnray(tmp_path, *words)
+    assert status == 0, output
+    assert ": resuming" in output
+    assert library.open("nnray-store").metrics("single")["epoch"].tolist() == list(range(6))

@@ -39,6 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "augmented": {"data.augment": [{"class_path": "nnray.data.RandomCrop", "init_args": {"padding": 1}}]},
     "ordinary data loaders": NOISE,
+    "a loader with a generator of its own": {**NOISE, "data": "user_code.GeneratorData"},
     "gradient accumulation and clipping": {"trainer.accumulate_grad_batches": 2, "trainer.gradient_clip_val": 0.1},
 }
 MOMENTS = ["0:1", "1:end", "2:0", "3:validation"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ def _observed() -> dict[str, Any]:
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "matmul": torch.get_float32_matmul_precision(),
         "benchmark": torch.backends.cudnn.benchmark,
+        "mkldnn": torch.backends.mkldnn.enabled,
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "fill": torch.utils.deterministic.fill_uninitialized_memory,
+        "denormal": (torch.tensor([1e-40]) * 0.5).item(),
+        "interrupt": signal.getsignal(signal.SIGINT),
+        "hooks": len(torch.nn.modules.module._global_forward_hooks),
         "gradients": torch.is_grad_enabled(),
         "environment": dict(os.environ),
         "folder": Path.cwd(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ from nnray.store.record import Record
 from nnray.store.weights import kept_epochs
 from nnray.trial import StorePaths, TrialPaths, read_configuration_file, resolve
 
+RAISES_ONCE = {"class_path": "user_code.RaisesOnce"}
 OWN_TASK: dict[str, Any] = {
     "model": None,
     "optimizer": None,
@@ -213,3 +215,42 @@ def test_a_resume_state_never_runs_code(store: StorePaths, tmp_path: Path) -> No
     torch.save({"format": 1, "epoch": 1, "evil": Evil()}, paths.resume)
     assert train(store.root, {}) == "completed"
     assert not (tmp_path / "owned").exists()
+
+
+def test_metrics_named_like_a_rows_own_columns_keep_out_of_their_way(store: StorePaths) -> None:
+    raw = {**OWN_TASK, "task": "user_code.TaskWithOddMetrics"}
+    assert train(store.root, raw) == "completed", _record(_paths(store, raw)).error
+    rows = read_rows(_paths(store, raw).metrics)
+    assert [(row["epoch"], row["step"]) for row in rows] == [(0, 4), (1, 8), (2, 12)]
+    assert rows[0]["time"] > 1e9
+    assert {name: rows[0][name] for name in rows[0] if "/" in name} == {
+        "metric/epoch": 0.5,
+        "metric/step": 1.5,
+        "metric/time": 2.5,
+    }
+
+
+def test_keys_that_cannot_change_the_result_are_stored_as_they_were_when_it_was_trained(store: StorePaths) -> None:
+    train(store.root, {"checkpoint.keep": "last", "trainer.callbacks": [RAISES_ONCE]})
+    raw = {"checkpoint.keep": "all", "trainer.callbacks": [RAISES_ONCE]}
+    assert configured(raw).signature == configured({**raw, "checkpoint.keep": "last"}).signature
+    assert train(store.root, raw) == "completed"
+    assert read_configuration_file(_paths(store, raw).config)["checkpoint"]["keep"] == "all"
+
+
+def test_a_resume_state_left_by_a_kill_after_the_last_line_is_removed(store: StorePaths) -> None:
+    train(store.root, {})
+    _paths(store, {}).resume.touch()
+    assert train(store.root, {}) == "completed"
+    assert not _paths(store, {}).resume.exists()
+
+
+def test_a_log_that_cannot_be_written_does_not_hide_what_went_wrong(store: StorePaths) -> None:
+    paths = folder_of(store, configured({"model": "user_code.Raises"}))
+    paths.log.symlink_to("/dev/full")
+    with contextlib.suppress(OSError):
+        train(store.root, {"model": "user_code.Raises"})
+    assert _record(paths).status in ("failed", "running")
+    paths.log.unlink()
+    assert train(store.root, {"model": "user_code.Raises"}) == "failed"
+    assert _record(paths).error == "RuntimeError: no such luck"
