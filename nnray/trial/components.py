@@ -187,7 +187,7 @@ def _resolved_text(prefix: str, cls: type, text: str, linked: frozenset[str], gi
     except Exception as error:  # jsonargparse raises ArgumentError, and whatever a type's own conversion raises
         at_fault = next((value for name, value in given.values.items() if f'"init_args.{name}"' in str(error)), None)
         raise ConfigurationError(parser_error_line(prefix, str(error), at_fault, _arguments_at)) from error
-    return plain_arguments(parser, parsed)
+    return plain_arguments(prefix, parser, parsed, given.values)
 
 
 def _admits_none(parser: jsonargparse.ArgumentParser, name: str) -> bool:
