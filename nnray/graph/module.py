@@ -32,7 +32,8 @@ class GraphModule(nn.Module):
 
     The architecture is a nested dict. A key is a layer's name; a value is
 
-    - an operation: an `nn.Module`, or any function of tensors, or
+    - an operation: an `nn.Module`, or any function of tensors, or an `nn.Parameter` or `nn.Buffer`, which is the value of
+      a layer without inputs, or
     - `(operation, inputs)`, or
     - a nested dict of layers.
 
@@ -57,6 +58,10 @@ class GraphModule(nn.Module):
     operation is a module also the prefix of its entries in `state_dict()`. A module that is declared under two names is
     two layers with one set of weights, which `parameters()` lists once and `state_dict()` under both names, as always
     in PyTorch.
+
+    Where a layer returns a tuple or a dict, its parts have names too: `lstm.0`, `lstm.1.0`, `split.left`. They can be
+    inputs, outputs and given values like layers. Globs stand for layers and for the parts that a layer reads, but not
+    for parameters, buffers and, in traced models, sizes.
 
     The value of a name is what its operation returned: in-place operations never change it, nor what the caller handed
     in. (They get copies where somebody could see the change, and write in place elsewhere: `nnray.graph.plan` has the

@@ -45,7 +45,7 @@ def test_every_value_is_that_of_an_eager_run_that_clones(name):
     keys = list(module.state_dict())
     model = GraphModule.trace(module)
     assert list(model.state_dict()) == keys
-    assert [parameter is other for parameter, other in zip(model.parameters(), module.parameters(), strict=True)]
+    assert all(mine is theirs for mine, theirs in zip(model.parameters(), module.parameters(), strict=True))
     x = torch.randn(1, 3, RUN[name], RUN[name])
     with torch.no_grad():
         output, expected = eager_values(module, x)
