@@ -191,15 +191,15 @@ def _write_run(database: sqlite3.Connection, experiment: int, artifacts: str, ru
 
 
 def _write_metrics(database: sqlite3.Connection, run_id: str, metrics: Sequence[MetricValue]) -> None:
+    """Make ``metrics`` all that the run has; one that the trial no longer reports goes."""
     wanted = {(metric.key, metric.step): _encoded(metric.value) for metric in metrics}
-    keys = {metric.key for metric in metrics}
     held: dict[tuple[str, int], tuple[float, int]] = {}
     stale = set()
     for key, step, value, is_nan in database.execute(
         "SELECT key, step, value, is_nan FROM metrics WHERE run_uuid = ?", (run_id,)
     ):
         held[key, step] = (value, is_nan)
-        if key in keys and wanted.get((key, step)) != (value, is_nan):
+        if wanted.get((key, step)) != (value, is_nan):
             stale.add(key)  # the trial was trained anew, or is at an earlier epoch than it was
     for table in ("metrics", "latest_metrics"):
         statement = f"DELETE FROM {table} WHERE run_uuid = ? AND key = ?"

@@ -28,6 +28,8 @@ class _KnownRun:
     digest: str | None = None
     status: str | None = None
     params: set[str] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
+    """Names of the metrics that it had when it was found."""
     metrics: dict[tuple[str, int], float] | None = None
     """Values by metric and step; None where they have not been asked for."""
 
@@ -107,7 +109,7 @@ class MlflowServer:
         if known is None:
             known = self._create(experiment, run)
         known_runs[run.trial] = known
-        held = self._held(known, run.metrics)
+        held = self._held(known)
         if not known.params:
             self._client.log_artifact(known.run_id, str(run.config))
         params = {key: value for key, value in run.params.items() if key not in known.params}
@@ -143,12 +145,13 @@ class MlflowServer:
                 run_id, *batch, [RunTag(key, value) for key, value in tags.items()] if last else [], synchronous=True
             )
 
-    def _held(self, known: _KnownRun, metrics: Sequence[MetricValue]) -> dict[tuple[str, int], float]:
+    def _held(self, known: _KnownRun) -> dict[tuple[str, int], float]:
         if known.metrics is None:
-            known.metrics = {}
-            for key in dict.fromkeys(metric.key for metric in metrics):
-                for value in self._client.get_metric_history(known.run_id, key):
-                    known.metrics[key, value.step] = value.value
+            known.metrics = {
+                (key, value.step): value.value
+                for key in sorted(known.keys)
+                for value in self._client.get_metric_history(known.run_id, key)
+            }
         return known.metrics
 
     def _is_stale(self, known: _KnownRun, run: RunContent) -> bool:
@@ -157,14 +160,16 @@ class MlflowServer:
         A trial on its way may be at an earlier epoch than it was before it was resumed: it will come there again.
         """
         wanted = {(metric.key, metric.step): metric.value for metric in run.metrics}
-        held = self._held(known, run.metrics)
+        held = self._held(known)
         differs = any(place in wanted and not _same(wanted[place], value) for place, value in held.items())
         return differs or (run.end_time is not None and not held.keys() <= wanted.keys())
 
 
 def _known(run: Run) -> _KnownRun:
     tags = run.data.tags
-    return _KnownRun(run.info.run_id, tags.get(DIGEST_TAG), run.info.status, set(run.data.params))
+    return _KnownRun(
+        run.info.run_id, tags.get(DIGEST_TAG), run.info.status, set(run.data.params), set(run.data.metrics)
+    )
 
 
 def _same(wanted: float, held: float) -> bool:

@@ -144,6 +144,31 @@ def test_a_trial_that_is_trained_anew_has_none_of_its_old_values(store, mirror):
     assert "nnray.error" not in run.data.tags
 
 
+@pytest.mark.parametrize("fresh", [False, True], ids=["same process", "next process"])
+def test_a_metric_that_is_no_longer_reported_goes(store, mirror, fresh):
+    row = epoch_row(0, 0.1)
+    write_trial(store, rows=[{**row, "top5": 0.9}])
+    mirror.sync(listed(store))
+    write_trial(store, rows=[row], attempts=2)
+    mirror = MlflowMirror(store, "digits", mirror.uri) if fresh else mirror
+    mirror.sync(listed(store))
+    (run,) = runs(mirror.uri).values()
+    assert run.data.metrics.keys() == {"val_acc", "val_loss"}
+    assert history(mirror.uri, run, "val_acc") == [(0, 0.1)]
+    assert history(mirror.uri, run, "top5") == []
+
+
+def test_a_metric_that_comes_late_is_not_logged_twice(store, mirror):
+    rows = [epoch_row(epoch, 0.1) for epoch in range(3)]
+    for count in (1, 2, 3):
+        late = [{**row, "top5": 0.9} if row["epoch"] > 0 else row for row in rows[:count]]
+        write_trial(store, rows=late, status="stopped", ended=None)
+        mirror = MlflowMirror(store, "digits", mirror.uri)
+        mirror.sync(listed(store))
+    (run,) = runs(mirror.uri).values()
+    assert history(mirror.uri, run, "top5") == [(1, 0.9), (2, 0.9)]
+
+
 def test_numbers_names_and_texts_beyond_mlflows_limits_are_brought_within(store, mirror):
     odd = {"a b(c)": 1.0, "../up": 2.0, "nan": math.nan, "inf": math.inf, "text": "x", "none": None, "k" * 300: 3.0}
     long = {f"model.init_args.p{index}": index for index in range(150)}
