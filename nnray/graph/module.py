@@ -32,8 +32,8 @@ class GraphModule(nn.Module):
 
     The architecture is a nested dict. A key is a layer's name; a value is
 
-    - an operation: an `nn.Module`, or any function of tensors, or an `nn.Parameter` or `nn.Buffer`, which is the value of
-      a layer without inputs, or
+    - an operation: an `nn.Module`, any function of tensors, or an `nn.Parameter` or `nn.Buffer` as the value of a layer
+      without inputs, or
     - `(operation, inputs)`, or
     - a nested dict of layers.
 
