@@ -49,7 +49,7 @@ class MirrorThread:
         self._thread.join(patience_s)
         with self._changed:
             if self._missed is None:
-                return dict.fromkeys(self._pending, f"{self._mirror.uri} took longer than {patience_s:g} s")
+                return dict.fromkeys(self._pending, f"{self._mirror.place} took longer than {patience_s:g} s")
             return self._missed
 
     def _run(self) -> None:

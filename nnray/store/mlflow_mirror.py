@@ -7,6 +7,7 @@ or was mirrored half when the process died.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from nnray.trial.paths import StorePaths
 
 LOCK = "mlflow.lock"
 """The file whose lock is held by the one process of a store that writes to MLflow."""
+
+_MAX_REASON = 200
 
 
 class RunWriter(Protocol):
@@ -53,6 +56,11 @@ class MlflowMirror:
         """The tracking URI."""
         return self._uri
 
+    @property
+    def place(self) -> str:
+        """The tracking URI as it may be shown: without a password."""
+        return re.sub(r"//[^/@]*@", "//", self._uri)
+
     def sync(self, trials: Sequence[ListedTrial], done: Callable[[str], None] = lambda _: None) -> dict[str, str]:
         """Bring MLflow up to ``trials``; never raises.
 
@@ -79,7 +87,7 @@ class MlflowMirror:
                     missed |= self._connected().write(self._sweep, runs, finished)
         except Exception as error:  # whatever a server, its client or a database can come up with
             self._writer = None  # what it remembers of the runs may be wrong now
-            missed |= dict.fromkeys(left, one_line(error))
+            missed |= dict.fromkeys(left, self._reason(error))
         return missed
 
     def retire(self, keep: Collection[str]) -> str | None:
@@ -93,6 +101,15 @@ class MlflowMirror:
         except Exception as error:
             return one_line(error)
         return None
+
+    def _reason(self, error: Exception) -> str:
+        """Return why MLflow is missing trials; for a server that cannot be reached, without its client's layers."""
+        root: BaseException = error
+        while (inner := root.__cause__ or root.__context__) is not None:
+            root = inner
+        if self._uri == self._own or not isinstance(root, OSError):
+            return one_line(error)
+        return f"{self.place} cannot be reached: {root.strerror or one_line(root)}"
 
     def _connected(self) -> RunWriter:
         if self._writer is None:
@@ -113,4 +130,5 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, StoreError) and text:
         return text
-    return f"{type(error).__name__}: {text[:500]}" if text else type(error).__name__
+    text = text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON - 1]}…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -15,8 +15,12 @@ from nnray.store.mlflow_schema import QUIET
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
-"""MLflow waits for minutes by default; what fails here is only put off."""
+PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+}
+"""MLflow waits for minutes by default; what fails here is only put off. The first retry comes at once."""
 
 _PARAMS_PER_BATCH, _METRICS_PER_BATCH = 100, 500
 """Within the 100 parameters, 1,000 metrics, 1,000 entities and 1 MB that a server takes in one request."""
