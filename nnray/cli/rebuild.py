@@ -70,7 +70,8 @@ def _rebuild(store: StorePaths, sweep: str, mlflow_uri: str | None, progress: Pr
         on_read=lambda: progress.advance(folders),
         on_mirrored=lambda: progress.advance(runs),
     )
-    print(f"{sweep}: {report.trials} trials in tables, {report.mirrored} in MLflow")
+    if report.problem is None:
+        print(f"{sweep}: {report.trials} trials in tables, {report.mirrored} in MLflow")
     for signature, reason in report.damaged.items():
         print(f"nnray: trial {signature} is left out: {reason}", file=sys.stderr)
     if report.missed:

@@ -91,14 +91,14 @@ class Bookkeeper:
         """Whether the tables hold everything that was noted."""
         return self._written is not None and not self._noted and not self._changed
 
-    def flush(self, force: bool = False) -> float:
+    def flush(self) -> float:
         """Bring the tables up to what was noted, unless that was done just now; hand the same to MLflow.
 
         Returns:
             Seconds until the next call can do something.
         """
         wait = self._next_flush - time.monotonic()
-        if wait > 0 and not force:
+        if wait > 0:
             return wait
         first, started = self._written is None, time.thread_time()
         if not self.is_up_to_date:
@@ -123,7 +123,7 @@ class Bookkeeper:
                 self._update(everything=True)
             trials = self._listing.trials()
             missed = self._thread.finish(trials, patience_s)
-            if not missed:
+            if not missed and self._problem is None:  # else the trials may be unknown
                 self._mirror.retire({listed.signature for listed in trials} | self._listing.damaged.keys())
             self._report = BooksReport(len(trials), missed, dict(self._listing.damaged), self._problem)
         return self._report
@@ -134,6 +134,8 @@ class Bookkeeper:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with exclusive(folder / LOCK):
+                if self._written is None:
+                    remove_leftovers(folder)
                 noted, self._noted = self._noted, set()
                 if everything or self._written is None or self._written != self._stamp():
                     self._changed |= self._listing.rescan()  # at first, or since another command wrote the tables
@@ -189,6 +191,6 @@ def rebuild(
     except OSError as error:
         problem, trials = one_line(error), listing.trials()
     missed = mirror.sync(trials, lambda _: on_mirrored())
-    if not missed:
+    if not missed and problem is None:  # else the trials may be unknown
         mirror.retire({listed.signature for listed in trials} | listing.damaged.keys())
     return BooksReport(len(trials), missed, dict(listing.damaged), problem)

@@ -20,7 +20,7 @@ import nnray
 from nnray.store.bookkeeper import Bookkeeper, BooksReport
 from nnray.trial.paths import StorePaths, check_sweep_name
 
-_FLUSH, _CLOSE = "flush", "close"
+_CLOSE = "close"
 _RUNNERS_END_IN_S = 5.0
 """How long the trials of a command that was killed may go on writing."""
 
@@ -52,19 +52,9 @@ class BookkeeperProcess:
         self._unsent = b""
         self._report: BooksReport | None = None
 
-    @property
-    def pid(self) -> int:
-        """The process's ID."""
-        return self._process.pid
-
     def note(self, signature: str) -> None:
         """Take note that the folder of the trial ``signature`` changed."""
         self._send(signature)
-
-    def flush(self, force: bool = False) -> None:
-        """With ``force``, have tables written now; they are written soon in any case."""
-        if force:
-            self._send(_FLUSH)
 
     def close(self) -> BooksReport:
         """Have everything brought up to the folders, wait for that, and return what the books hold."""
@@ -127,10 +117,7 @@ def _keep(books: Bookkeeper) -> bool:
             if _CLOSE.encode() in lines:
                 return True
             for line in lines:
-                if line == _FLUSH.encode():
-                    books.flush(force=True)
-                else:
-                    books.note(line.decode())
+                books.note(line.decode())
         wait = books.flush()
 
 

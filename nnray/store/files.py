@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +35,12 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half written in ``folder``."""
-    for leftover in folder.glob(".*.part"):
-        leftover.unlink(missing_ok=True)
+def remove_leftovers(folder: Path, older_than_s: float = 0.0) -> None:
+    """Remove what a killed process left half written in ``folder``.
+
+    With ``older_than_s`` (seconds) it needs no lock that keeps other writers out: what they are writing is younger.
+    """
+    for leftover in folder.glob(".*.part*"):  # SQLite writes a journal beside its file
+        with contextlib.suppress(FileNotFoundError):
+            if older_than_s <= 0 or time.time() - leftover.stat().st_mtime > older_than_s:
+                leftover.unlink()

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from nnray.errors import StoreError
-from nnray.store.files import write_text
+from nnray.store.files import remove_leftovers, write_text
 from nnray.trial.paths import StorePaths, TrialPaths
+
+_ABANDONED_S = 60.0
+"""Age from which a half-written file is taken for that of a killed process: it is written in no time."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Membership:
         if self.read(paths, sweep) == self:
             return
         paths.memberships.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(paths.memberships, _ABANDONED_S)
         write_text(paths.membership(sweep), json.dumps(asdict(self)) + "\n")
 
     @classmethod

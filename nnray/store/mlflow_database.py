@@ -17,7 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from nnray.errors import StoreError
-from nnray.store.files import replacing
+from nnray.store.files import remove_leftovers, replacing
 from nnray.store.mlflow_run import DIGEST_TAG, SWEEP_TAG, TRIAL_TAG, MetricValue, RunContent
 from nnray.store.mlflow_schema import copy_empty_database
 from nnray.trial.paths import StorePaths
@@ -92,6 +92,7 @@ class MlflowDatabase:
             return database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone() is not None
 
     def _create(self) -> None:
+        remove_leftovers(self._path.parent)
         with replacing(self._path) as beside:
             copy_empty_database(beside)
             with closing(sqlite3.connect(beside)) as database, database:

@@ -70,8 +70,16 @@ def test_tables_of_a_sweep_that_no_trial_is_listed_in_go(store, capsys):
     assert not (store.tables / "other").exists()
 
 
-def test_a_server_that_is_gone_gives_status_1_and_whole_tables(store, capsys, monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_tables_that_cannot_be_written_are_the_one_thing_told(store, capsys):
+    store.tables.write_text("a file where a folder belongs")
+    assert rebuild(store, "digits") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("nnray: the tables of digits could not be written: NotADirectoryError: ")
+    assert captured.err.count("\n") == 1
+
+
+def test_a_server_that_is_gone_gives_status_1_and_whole_tables(store, capsys):
     assert rebuild(store, "digits", "--mlflow-uri", "http://127.0.0.1:9") == 1
     assert "nnray: MLflow misses 3 trials of digits: " in capsys.readouterr().err
     assert len(pd.read_parquet(store.table("digits", "trials"))) == 3

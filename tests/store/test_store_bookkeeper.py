@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -28,9 +31,6 @@ def read(store: StorePaths, kind: str = "trials", sweep: str = "digits") -> pd.D
 
 def run_states(store: StorePaths) -> list[tuple[str, int]]:
     """Status and number of metric values of each run, straight from MLflow's database."""
-    import sqlite3
-    from contextlib import closing
-
     query = "SELECT status, (SELECT count(*) FROM metrics WHERE run_uuid = runs.run_uuid) FROM runs ORDER BY name"
     with closing(sqlite3.connect(store.mlflow_database)) as database:
         return database.execute(query).fetchall()
@@ -40,6 +40,13 @@ def wait_for(condition, seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def bring_up(books: Bookkeeper) -> None:
+    """Flush until everything that was noted is in the tables."""
+    while not books.is_up_to_date:
+        books.flush()
         time.sleep(0.02)
 
 
@@ -53,7 +60,8 @@ def test_tables_and_mlflow_follow_the_folders(tmp_path, bookkeeper):
     books = bookkeeper(store, "digits")
     added = write_trial(store, position=2, status="failed", error="it broke")
     books.note(added.signature)
-    books.flush(force=True)
+    if bookkeeper is Bookkeeper:
+        books.flush()
     wait_for(lambda: store.table("digits", "trials").exists() and len(read(store)) == 3)
     report = books.close()
     assert books.close() is report
@@ -67,7 +75,8 @@ def test_closing_finds_what_nobody_told_of(tmp_path, bookkeeper):
     store = write_trials(tmp_path, 2)
     books = bookkeeper(store, "digits")
     gone = write_trial(store, position=1)
-    books.flush(force=True)
+    if bookkeeper is Bookkeeper:
+        books.flush()
     wait_for(store.table("digits", "trials").exists)
     write_trial(store, position=5)
     gone.membership("digits").unlink()
@@ -75,12 +84,11 @@ def test_closing_finds_what_nobody_told_of(tmp_path, bookkeeper):
     assert list(read(store)["config/seed"]) == [0, 5]
 
 
-def test_a_server_that_is_gone_delays_nothing_and_raises_nothing(tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_a_server_that_is_gone_delays_nothing_and_raises_nothing(tmp_path):
     store = write_trials(tmp_path, 3)
     started = time.monotonic()
     books = Bookkeeper(store, "digits", NO_SERVER)
-    books.flush(force=True)
+    books.flush()
     assert time.monotonic() - started < 5
     assert len(read(store)) == 3
     report = books.close()
@@ -94,13 +102,44 @@ def test_tables_that_cannot_be_written_are_a_problem_and_not_an_exception(tmp_pa
     store = write_trials(tmp_path, 1)
     store.tables.write_text("a file where a folder belongs")
     books = Bookkeeper(store, "digits")
-    books.flush(force=True)
+    books.flush()
     assert not books.is_up_to_date
     assert len(caplog.records) == 1
     store.tables.unlink()
-    books.flush(force=True)
-    assert books.is_up_to_date
+    bring_up(books)
     assert books.close().problem is None
+
+
+def test_runs_stay_where_the_tables_cannot_be_written(tmp_path):
+    store = write_trials(tmp_path, 2)
+    Bookkeeper(store, "digits").close()
+    shutil.rmtree(store.tables)
+    store.tables.write_text("a file where a folder belongs")
+    assert Bookkeeper(store, "digits").close().problem
+    assert rebuild(store, "digits", MlflowMirror(store, "digits")).problem
+    with closing(sqlite3.connect(store.mlflow_database)) as database:
+        assert database.execute("SELECT lifecycle_stage FROM runs").fetchall() == [("active",)] * 2
+
+
+def test_what_killed_processes_left_half_written_goes(tmp_path):
+    store = write_trials(tmp_path, 1)
+    folder, memberships = store.table("digits", "trials").parent, next(store.trials.iterdir()) / "sweeps"
+    folder.mkdir(parents=True)
+    left = [
+        folder / ".trials.parquet.0a1b2c3d.part",
+        store.root / ".mlflow.db.0a1b2c3d.part",
+        store.root / ".mlflow.db.0a1b2c3d.part-journal",
+        memberships / ".digits.json.0a1b2c3d.part",
+    ]
+    for path in left:
+        path.touch()
+    os.utime(left[-1], (0, 0))
+    young = memberships / ".other.json.4e5f6a7b.part"  # another command is about to put it in its place
+    young.touch()
+    write_trial(store, "other")
+    assert Bookkeeper(store, "digits").close().mirrored == 1
+    assert [path for path in left if path.exists()] == []
+    assert young.exists()
 
 
 def test_writing_takes_a_small_part_of_the_time(tmp_path):
@@ -121,12 +160,12 @@ def test_writing_takes_a_small_part_of_the_time(tmp_path):
 def test_a_bookkeeper_sees_what_another_one_wrote(tmp_path):
     store = write_trials(tmp_path, 2)
     first, second = Bookkeeper(store, "digits"), Bookkeeper(store, "digits")
-    first.flush(force=True)
-    second.flush(force=True)
+    bring_up(first)
+    bring_up(second)
     second.note(write_trial(store, position=0, attempts=7).signature)
-    second.flush(force=True)
+    bring_up(second)
     first.note(write_trial(store, position=1, attempts=8).signature)
-    first.flush(force=True)
+    bring_up(first)
     assert list(read(store)["attempts"]) == [7, 8]
     first.close()
     second.close()
@@ -138,7 +177,7 @@ def test_a_trial_that_runs_is_running_and_its_epochs_are_there(tmp_path):
     paths = write_trial(store, rows=[epoch_row(0, 0.5)], status="running", ended=None)
     with Claim.acquire(paths.claim):
         books = Bookkeeper(store, "digits")
-        books.flush(force=True)
+        books.flush()
         assert list(read(store)["status"]) == ["running"]
         assert len(read(store, "metrics")) == 1
         wait_for(lambda: store.mlflow_database.exists() and run_states(store) == [("RUNNING", 2)])
@@ -158,7 +197,7 @@ def test_a_bookkeeper_that_is_killed_leaves_readable_tables_and_nothing_doubles(
             books.note(write_trial(store, position=position, rows=[epoch_row(e, 0.5) for e in range(_ + 1)]).signature)
             if store.table("digits", "trials").exists():
                 assert len(read(store)) == 20
-        os.kill(books.pid, signal.SIGKILL)
+        os.kill(books._process.pid, signal.SIGKILL)
         books._process.wait()
         books._process.stdin.close()
         books._process.stdout.close()
@@ -174,7 +213,7 @@ def test_a_bookkeeper_that_is_killed_leaves_readable_tables_and_nothing_doubles(
 def test_closing_after_the_process_was_killed_does_its_work(tmp_path):
     store = write_trials(tmp_path, 2)
     books = BookkeeperProcess(store, "digits")
-    os.kill(books.pid, signal.SIGKILL)
+    os.kill(books._process.pid, signal.SIGKILL)
     wait_for(lambda: books._process.poll() is not None)
     for _ in range(5000):
         books.note("0" * 16)
@@ -186,12 +225,12 @@ def test_closing_after_the_process_was_killed_does_its_work(tmp_path):
 def test_notes_never_wait_for_a_process_that_hangs(tmp_path):
     store = write_trials(tmp_path, 1)
     books = BookkeeperProcess(store, "digits")
-    os.kill(books.pid, signal.SIGSTOP)
+    os.kill(books._process.pid, signal.SIGSTOP)
     started = time.monotonic()
     for _ in range(20_000):
         books.note("0" * 16)
     assert time.monotonic() - started < 5
-    os.kill(books.pid, signal.SIGCONT)
+    os.kill(books._process.pid, signal.SIGCONT)
     assert books.close().trials == 1
 
 
@@ -203,7 +242,7 @@ def test_the_process_closes_the_books_of_a_driver_that_was_killed(tmp_path):
         from nnray.store.bookkeeper_process import BookkeeperProcess
         from nnray.trial.paths import StorePaths
         books = BookkeeperProcess(StorePaths(Path(sys.argv[1])), "digits")
-        print(books.pid, flush=True)
+        print(books._process.pid, flush=True)
         time.sleep(600)
     """)
     with subprocess.Popen([sys.executable, "-c", driver, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
@@ -227,7 +266,7 @@ def test_the_process_outlives_ctrl_c(tmp_path):
     store = write_trials(tmp_path, 1)
     books = BookkeeperProcess(store, "digits")
     wait_for(store.table("digits", "trials").exists)
-    os.kill(books.pid, signal.SIGINT)
+    os.kill(books._process.pid, signal.SIGINT)
     books.note(write_trial(store, position=1).signature)
     assert books.close().trials == 2
 
