@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnray.errors import ConfigurationError, NnrayError
+from nnray.trial.importing import make_importable
 
 if TYPE_CHECKING:
     from nnray.graph import GraphModule
@@ -39,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from nnray.graph.drawing import Drawing
 
+    make_importable(Path.cwd())
     shape = None if arguments.shape is None else _shape(arguments.shape)
     model = _model(arguments.model, _model_arguments(arguments.keys), shape)
     if arguments.table or arguments.out is None:

@@ -23,6 +23,7 @@ from nnray.cli.books_lines import books_lines
 from nnray.cli.store_option import add_store_option, store_paths
 from nnray.errors import SpaceError
 from nnray.space import Resources, load_sweep
+from nnray.trial.importing import make_importable
 from nnray.trial.merging import parse_assignments
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     begun = time.monotonic()
     console = Console(file=sys.stdout, highlight=False)  # also while a trial's log takes sys.stdout's place
     space = Path(arguments.space)
+    make_importable(Path.cwd())
     sweep = load_sweep(space)
     if arguments.resources:
         sweep = dataclasses.replace(

@@ -2,6 +2,7 @@
 
 Keys of the configuration are options: --model nnray.models.MLP --model.width 32 --seed 3. They and the files of
 --config are applied in the order given, later ones winning. A trial that is trained already is not trained again.
+Classes of your own are found in the current folder, beside the files of --config, and on PYTHONPATH.
 
   --config FILE          a configuration in YAML (may be given several times)
   --KEY VALUE            a value for a dotted key; 'init_args' may be left out
@@ -14,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -21,6 +23,7 @@ from rich.console import Console
 from nnray.cli.books_lines import books_lines
 from nnray.cli.store_option import add_store_option, store_paths
 from nnray.errors import ConfigurationError
+from nnray.trial.importing import make_importable
 from nnray.trial.merging import COMPONENTS, merge, parse_value, read_configuration_file
 
 if TYPE_CHECKING:
@@ -62,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nnray.training.runner import Run
     from nnray.trial import resolve
 
+    make_importable(Path.cwd())
     asked = _help_asked(arguments.keys)
     if asked is not None:
         print(class_help(*asked))
@@ -84,11 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     trial = planned(store, configuration, place)
     plan = Plan(sweep, store, (trial,), (), arguments.retry_failed)
-    console.print(f"trial {trial.signature} ({place.name}): {_STATES[trial.state]}", markup=False, soft_wrap=True)
-    if trial.state == "failed" and not arguments.retry_failed:
+    again = trial.state == "failed" and plan.retry_failed
+    state = "failed before, training it again" if again else _STATES[trial.state]
+    console.print(f"trial {trial.signature} ({place.name}): {state}", markup=False, soft_wrap=True)
+    if trial.state == "failed" and not again:
         return EXIT_FAILED_TRIALS
-
-    from pathlib import Path
 
     run_options = Run(code_of(Path.cwd()), now(), echo=True, progress=console.is_terminal)
     outcome = carry_out(plan, run_options, nullcontext(run_in_process), EpochLines(console), arguments.mlflow_uri)
@@ -112,7 +116,11 @@ _STATES = {
 def _raw(words: Sequence[str]) -> dict[str, Any]:
     raw: dict[str, Any] = {}
     for key, value in _pairs(words):
-        raw = merge(raw, read_configuration_file(value) if key == "config" else {key: parse_value(key, value)})
+        if key == "config":
+            raw = merge(raw, read_configuration_file(value))
+            make_importable(value)
+        else:
+            raw = merge(raw, {key: parse_value(key, value)})
     return raw
 
 

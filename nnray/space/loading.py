@@ -11,6 +11,7 @@ from typing import Any
 from nnray.errors import ConfigurationError, NnrayError, SpaceError, did_you_mean
 from nnray.space.grid import grid
 from nnray.space.sweep import Sweep
+from nnray.trial.importing import make_importable
 from nnray.trial.merging import read_configuration_file
 
 _FIELDS = ("name", "base", "space", "trials", "metric", "mode", "resources")
@@ -19,8 +20,8 @@ _FIELDS = ("name", "base", "space", "trials", "metric", "mode", "resources")
 def load_sweep(path: str | Path) -> Sweep:
     """Return the one Sweep in a Python file (or the one called ``sweep``), or what a JSON or YAML file describes.
 
-    In a JSON or YAML file the fields are those of :class:`Sweep`, and a list in ``space`` is a grid. The folder of a
-    Python file is importable while it runs and stays so, so that class paths can name modules beside it.
+    In a JSON or YAML file the fields are those of :class:`Sweep`, and a list in ``space`` is a grid. The folder of
+    the file becomes importable and stays so, so that class paths can name modules beside it.
 
     Raises:
         SpaceError: If there is no such file, it fails, or it defines no sweep; the message is one line.
@@ -32,17 +33,15 @@ def load_sweep(path: str | Path) -> Sweep:
     if not path.is_file():
         beside = [entry.name for entry in path.parent.glob("*.*")] if path.parent.is_dir() else []
         raise SpaceError(f"there is no search space {path}{did_you_mean(path.name, beside)}")
-    if path.suffix in (".json", ".yaml", ".yml"):
-        return _described(path)
-    if path.suffix != ".py":
+    if path.suffix not in (".py", ".json", ".yaml", ".yml"):
         raise SpaceError(f"{path} is not a search space: a .py, .yaml or .json file is expected")
+    make_importable(path)
+    if path.suffix != ".py":
+        return _described(path)
     return _only_sweep(path, vars(_run(path)))
 
 
 def _run(path: Path) -> Any:
-    folder = str(path.parent.absolute())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
     specification = importlib.util.spec_from_file_location(f"_nnray_space_{path.stem}", path.absolute())
     assert specification is not None
     assert specification.loader is not None

@@ -43,6 +43,9 @@ DATA_LINKS = ("seed",)
 TASK_LINKS = ("model", "optimizer", "lr_scheduler", "num_classes")
 
 
+_WHERE_MODULES_ARE = "; the folder that it lies in must be importable: start in that folder, or add it to PYTHONPATH"
+
+
 def find_class(kind: str, path: Any) -> type:
     """Return the class that ``path`` names, checked to be one that can stand under the key ``kind``."""
     key = f"{kind}.class_path"
@@ -73,7 +76,7 @@ def _import_module(key: str, path: str, module_path: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and (module_path == error.name or module_path.startswith(f"{error.name}.")):
             parent, _, child = error.name.rpartition(".")
-            hint = did_you_mean(child, _submodules(parent)) if parent else ""
+            hint = did_you_mean(child, _submodules(parent)) if parent else _WHERE_MODULES_ARE
             raise ConfigurationError(f"{key}: cannot import {path}: there is no module {error.name!r}{hint}") from error
         raise ConfigurationError(f"{key}: importing {path} failed: {error}") from error
     except (Exception, SystemExit) as error:  # whatever a person's own module raises

@@ -22,7 +22,7 @@ _PROGRAM = "import sys; from nnray.cli.main import main; sys.exit(main())"
 def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
     """Start ``nnray WORDS`` in ``folder``, in a process group of its own, with variables added to its environment."""
     return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, *words],
+        [sys.executable, "-P", "-c", _PROGRAM, *words],
         cwd=folder,
         env=ENVIRONMENT | environment,
         stdin=subprocess.DEVNULL,

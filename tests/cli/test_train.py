@@ -67,8 +67,11 @@ def test_a_failure_is_status_1_and_can_be_retried(capsys: pytest.CaptureFixture[
     words = ["train", "--config", "base.yaml", "--model", "user_code.Raises"]
     assert main(words) == 1
     assert main(words) == 1
-    assert "failed before" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "failed before" in output
+    assert "--retry-failed tries it again" in output
     assert main([*words, "--retry-failed"]) == 1
+    assert "): failed before, training it again\n" in capsys.readouterr().out
     assert library.open("nnray-store").trials("single")["attempts"].tolist() == [2]
 
 

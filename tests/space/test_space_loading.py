@@ -42,6 +42,13 @@ def test_modules_beside_the_file_can_be_imported(file):
     assert len(list(load_sweep(path).overrides())) == 2
 
 
+@pytest.mark.parametrize("name", ["space.py", "space.yaml", "space.json"])
+def test_the_folder_of_the_file_is_importable_from_then_on(file, name, tmp_path):
+    text = HEAD + "sweep = Sweep(name='s')" if name.endswith(".py") else '{"name": "s"}'
+    load_sweep(file(text, name))
+    assert sys.path[0] == str(tmp_path)
+
+
 @pytest.mark.parametrize(
     "text",
     [

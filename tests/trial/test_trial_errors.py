@@ -86,7 +86,8 @@ MISTAKES = [
     ),
     (
         {"model": "no_such_module.Net"},
-        "model.class_path: cannot import no_such_module.Net: there is no module 'no_such_module'",
+        "model.class_path: cannot import no_such_module.Net: there is no module 'no_such_module'; the folder "
+        "that it lies in must be importable: start in that folder, or add it to PYTHONPATH",
     ),
     ({"model": "torch.optim.SGD"}, "model.class_path: torch.optim.SGD is not a subclass of torch's Module"),
     ({"model": "torch.relu"}, "model.class_path: torch.relu is not a subclass of torch's Module"),
