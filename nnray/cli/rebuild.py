@@ -52,7 +52,12 @@ def _remove_unlisted(store: StorePaths, listed: set[str]) -> None:
 
     for table in sorted(store.tables.glob(f"*/{TABLES[-1]}.parquet")):
         if table.parent.name not in listed:
-            shutil.rmtree(table.parent)
+            try:
+                shutil.rmtree(table.parent)
+            except OSError as error:
+                raise StoreError(
+                    f"the tables in {table.parent} cannot be removed: {error.strerror or error}"
+                ) from error
             print(f"{table.parent.name}: no trial is listed in it any more; removed its tables")
 
 

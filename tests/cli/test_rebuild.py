@@ -79,6 +79,21 @@ def test_tables_that_cannot_be_written_are_the_one_thing_told(store, capsys):
     assert captured.err.count("\n") == 1
 
 
+def test_tables_that_cannot_be_removed_are_named(store, capsys):
+    assert rebuild(store) == 0
+    elsewhere = store.root / "elsewhere"
+    (store.tables / "other").rename(elsewhere)
+    (store.tables / "other").symlink_to(elsewhere)  # whoever put it there removes it
+    for folder in store.trials.iterdir():
+        (folder / "sweeps" / "other.json").unlink(missing_ok=True)
+    capsys.readouterr()
+    assert rebuild(store) == 2
+    assert (
+        f"the tables in {store.tables}/other cannot be removed: Cannot call rmtree on a symbolic link"
+        in capsys.readouterr().err
+    )
+
+
 def test_a_server_that_is_gone_gives_status_1_and_whole_tables(store, capsys):
     assert rebuild(store, "digits", "--mlflow-uri", "http://127.0.0.1:9") == 1
     assert "nnray: MLflow misses 3 trials of digits: " in capsys.readouterr().err
