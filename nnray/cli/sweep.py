@@ -52,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--code-changed",
         choices=("keep", "retrain", "fail"),
         default="keep",
-        help="what to do with finished trials that other code or other data made (keep)",
+        help="what to do with finished trials that other code or other data made (keep); other code: a Python file "
+        "that git tracked then, except the space file itself, has changed or is gone",
     )
     parser.add_argument(
         "--in-process", action="store_true", help="train one trial after another in this process, without Ray"
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = store_paths(arguments.store)
     plan = make_plan(sweep, store, space.absolute().parent, parse_assignments(arguments.set), arguments.retry_failed)
     code = code_of(space.absolute().parent)
-    changes = changes_since(plan, code)
+    changes = changes_since(plan, code, space)
     if arguments.code_changed == "retrain":
         plan = dataclasses.replace(plan, retrain=changes.signatures)
     for line in (*_plan_lines(plan), *changes.lines(code)):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
+from nnray.sweep.code_changes import changed_code, tracked_name
 from nnray.sweep.plan import Plan, PlannedTrial
 from nnray.training.provenance import Code
 
@@ -16,10 +18,12 @@ class Changes:
     Attributes:
         code: Those trained by other code.
         data: Those trained on other data under the same name.
+        files: The files of code that differ, as far as that is known.
     """
 
     code: tuple[PlannedTrial, ...]
     data: tuple[PlannedTrial, ...]
+    files: tuple[str, ...] = ()
 
     @property
     def signatures(self) -> frozenset[str]:
@@ -30,29 +34,38 @@ class Changes:
         """Return what a person should know, a line each; none if nothing has changed."""
         lines = []
         if self.code:
-            commits = sorted(
-                {_commit(Code(trial.record.git_commit, trial.record.git_diff)) for trial in self.code if trial.record}
-            )
+            commits = sorted({_commit(_code(trial)) for trial in self.code})
             then = ", ".join(commits[:3])
-            lines.append(f"trained by other code: {len(self.code)} of the finished trials ({then}; now {_commit(now)})")
+            files = f"; changed: {_listed(self.files)}" if self.files else ""
+            lines.append(
+                f"trained by other code: {len(self.code)} of the finished trials ({then}; now {_commit(now)}{files})"
+            )
         if self.data:
             lines.append(f"trained on other data under the same name: {len(self.data)} of the finished trials")
         return lines
 
 
-def changes_since(plan: Plan, code: Code) -> Changes:
-    """Return which finished trials of ``plan`` other code or other data made; loads the data sets that they name."""
+def changes_since(plan: Plan, code: Code, space: Path) -> Changes:
+    """Return which finished trials of ``plan`` other code or other data made; loads the data sets that they name.
+
+    Other code is another content of tracked Python files, but for the ``space`` file, which says what to train and not
+    how: see :func:`nnray.sweep.code_changes.changed_code`. Where that cannot be told, it is another commit or diff.
+    """
     done = [trial for trial in plan.trials if trial.state in ("complete", "stopped") and trial.record is not None]
+    folder, own = space.absolute().parent, tracked_name(space)
+    states = {state for state in map(_code, done) if None not in (state.commit, code.commit)}
+    changed = {state: changed_code(folder, state, code) for state in states}
+    others = {state: files and files - {own} for state, files in changed.items() if files is None or files - {own}}
     return Changes(
-        code=tuple(trial for trial in done if _other_code(trial, code)),
+        code=tuple(trial for trial in done if _code(trial) in others),
         data=tuple(_trained_on_other_data(done)),
+        files=tuple(sorted(set().union(*filter(None, others.values())))),
     )
 
 
-def _other_code(trial: PlannedTrial, code: Code) -> bool:
+def _code(trial: PlannedTrial) -> Code:
     assert trial.record is not None
-    then = Code(trial.record.git_commit, trial.record.git_diff)
-    return None not in (then.commit, code.commit) and then != code
+    return Code(trial.record.git_commit, trial.record.git_diff)
 
 
 def _trained_on_other_data(done: list[PlannedTrial]) -> list[PlannedTrial]:
@@ -75,6 +88,10 @@ def _fingerprint(trial: PlannedTrial) -> str | None:
         return trial.configuration.build_data().fingerprint()
     except Exception:  # whatever a data module raises, a question about the past must not stop the command
         return None
+
+
+def _listed(files: tuple[str, ...]) -> str:
+    return ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
 
 
 def _commit(code: Code) -> str:

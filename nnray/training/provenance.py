@@ -13,6 +13,11 @@ import torch
 
 _LIBRARIES = ("nnray", "torchvision", "lightning", "numpy")
 _LARGEST_DIFF = 1_000_000
+_DIFF = ("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-renames", "--no-relative", "--full-index")
+_PREFIXES = ("--src-prefix=a/", "--dst-prefix=b/")
+
+CUT = "\n... cut: the whole diff has "
+"""Stands at the end of a diff that is too long to be kept."""
 
 
 @dataclass(frozen=True)
@@ -30,18 +35,20 @@ class Code:
 
 def code_of(folder: Path) -> Code:
     """Return the state of the git repository that ``folder`` lies in."""
-    commit = _git(folder, "rev-parse", "HEAD")
+    commit = git_output(folder, "rev-parse", "HEAD")
     if commit is None:
         return Code()
-    diff = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff")
+    diff = git_output(folder, *_DIFF, *_PREFIXES)
     if diff is not None and len(diff) > _LARGEST_DIFF:
-        diff = f"{diff[:_LARGEST_DIFF]}\n... cut: the whole diff has {len(diff)} characters\n"
+        diff = f"{diff[:_LARGEST_DIFF]}{CUT}{len(diff)} characters\n"
     return Code(commit.strip(), diff)
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
+def git_output(folder: Path, *arguments: str) -> str | None:
+    """Return what git prints in ``folder``; None if it fails, or there is none."""
+    command = ["git", "-c", "core.quotePath=false", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, timeout=30, check=True)
+        done = subprocess.run(command, capture_output=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.decode("utf-8", errors="replace")
