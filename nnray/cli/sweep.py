@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nnray.training.provenance import code_of
     from nnray.training.runner import Run
 
+    _refuse_ignored_options(arguments)
     started = now()
     begun = time.monotonic()
     console = Console(file=sys.stdout, highlight=False)  # also while a trial's log takes sys.stdout's place
@@ -114,6 +115,17 @@ def _executor(arguments: argparse.Namespace, resources: Mapping[str, Any] | None
     from nnray.sweep.on_ray import RayOptions, ray_executor
 
     return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, Resources.of(resources)))
+
+
+def _refuse_ignored_options(arguments: argparse.Namespace) -> None:
+    of_ray = {
+        "--max-concurrent": arguments.max_concurrent,
+        "--resources": arguments.resources,
+        "--address": arguments.address,
+    }
+    ignored = [option for option, value in of_ray.items() if value]
+    if arguments.in_process and ignored:
+        raise SpaceError(f"{ignored[0]} is for Ray, and --in-process trains one trial after another without it")
 
 
 def _positive(text: str) -> int:

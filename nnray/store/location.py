@@ -17,7 +17,7 @@ def store_paths(store: str | Path | None = None) -> StorePaths:
     place = str(store or os.environ.get(STORE_VARIABLE) or DEFAULT_STORE)
     if "://" in place:
         raise StoreError(f"{place}: only folders can be stores so far (a local disk or a shared one such as NFS)")
-    return StorePaths(Path(place).expanduser().absolute())
+    return StorePaths(Path(os.path.normpath(Path(place).expanduser().absolute())))
 
 
 def existing_store(store: str | Path | None = None) -> StorePaths:

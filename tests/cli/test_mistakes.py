@@ -56,6 +56,15 @@ MISTAKES = {
     "store that cannot be written": ("sweep good.py --store /proc/store", "/proc/store"),
     "store by URI": ("sweep good.py --store s3://bucket/store", "s3://bucket/store: only folders can be stores so far"),
     "setting without a value": ("sweep good.py --set seed", "'seed' is not of the form KEY=VALUE"),
+    "in process: at a time": (
+        "sweep good.py --in-process --max-concurrent 2",
+        "--max-concurrent is for Ray, and --in-process trains one trial after another without it",
+    ),
+    "in process: resources": (
+        "sweep good.py --in-process --resources cpu=1",
+        "--resources is for Ray, and --in-process trains one trial after another without it",
+    ),
+    "in process: address": ("sweep good.py --in-process --address auto", "--address is for Ray"),
     "unknown option": ("sweep good.py --dryrun", "--dryrun"),
     "unknown command": ("swep good.py", "there is no command 'swep'; did you mean 'sweep'?"),
     "train: unknown key": ("train --modle MLP", "modle: there is no such key; did you mean 'model'?"),
