@@ -1,0 +1,1 @@
+"""The parts of `graph_forward.py`."""
