@@ -12,7 +12,7 @@ from torch import nn
 from nnray.errors import GraphError
 from nnray.graph import deltas, drawing, fusion, inplace, layer_table, surgery
 from nnray.graph.architecture import GLOB_CHARACTERS, Node, Operation, parse, parts_on_the_way
-from nnray.graph.assembly import called
+from nnray.graph.assembly import called, rebuild
 from nnray.graph.effects import Fact, pure
 from nnray.graph.leaves import Opaque
 from nnray.graph.names import check_name, select
@@ -149,11 +149,13 @@ class GraphModule(nn.Module):
 
         Returns:
             The graph. Its input is called `input`; several are called as in the module's `forward`. Arguments that
-            have a default and are not in the example keep it.
+            have a default and are not in the example keep it. Of a graph, it is that graph anew.
 
         Raises:
             GraphError: The module cannot be traced; the message names the submodule and the line.
         """
+        if isinstance(module, GraphModule):
+            return rebuild(module, module.nodes, module.inputs, module.outputs, copy)
         traced = trace(copying.deepcopy(module) if copy else module, example, opaque, vars(GraphModule))
         model = GraphModule.__new__(GraphModule)
         nn.Module.__init__(model)
@@ -325,3 +327,10 @@ class GraphModule(nn.Module):
             return operation if call is None else call.of(operation)
 
         return {name: Node(name, operation_of(name), sources) for name, sources in self._sources.items()}
+
+
+def check_graph(model: Any, what: str) -> None:
+    """Raise a GraphError unless a model is a graph; `what` says which model it is."""
+    if not isinstance(model, GraphModule):
+        hint = ": GraphModule.trace makes one of it" if isinstance(model, nn.Module) else ""
+        raise GraphError(f"{what} must be a GraphModule, not a {type(model).__name__}{hint}")

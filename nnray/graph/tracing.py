@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, fx, nn
 
-from nnray.errors import GraphError
+from nnray.errors import GraphError, did_you_mean
 from nnray.graph.architecture import Node
 from nnray.graph.export_tracing import export_graph
 from nnray.graph.fx_tracing import fx_graph
@@ -52,6 +52,8 @@ def trace(module: nn.Module, example: Example, opaque: str | Iterable[Opaque], r
     """
     if not isinstance(module, nn.Module):
         raise GraphError(f"only a module can be traced, not {module!r}")
+    if getattr(type(module), "forward", None) is nn.Module.forward:  # a list of modules, or what torch.compile returns
+        raise GraphError(f"cannot trace {type(module).__name__}, which has no forward of its own")
     leaves = Leaves(module, opaque)
     args, kwargs = _arguments(example)
     inputs = _inputs(module, args, kwargs)
@@ -70,7 +72,8 @@ def trace(module: nn.Module, example: Example, opaque: str | Iterable[Opaque], r
         )
 
     def layers() -> tuple[list[Node], list[str]]:
-        return lowered(_graph(module, leaves, inputs, args, kwargs), module, is_taken)
+        with _attributes_kept(module):
+            return lowered(_graph(module, leaves, inputs, args, kwargs), module, is_taken)
 
     nodes, names = layers()
     only_mode: bool | None = None
@@ -117,10 +120,47 @@ def _inputs(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if args or kwargs:
         if len(args) > len(positional):
             raise GraphError(f"the example has {len(args)} arguments, but forward takes {len(positional)}")
+        named = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+        for name in kwargs:
+            if name not in named and all(each.kind is not each.VAR_KEYWORD for each in parameters):
+                raise GraphError(f"the example has {name!r}, which forward does not take{did_you_mean(name, named)}")
         return (*positional[: len(args)], *kwargs)
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     required = [each.name for each in parameters if each.default is each.empty and each.kind not in variable]
     return tuple(required or positional[:1] or ["input"])
+
+
+@contextmanager
+def _attributes_kept(module: nn.Module) -> Iterator[None]:
+    """Put back what the code assigns to attributes while it is traced: stand-ins, which would break the module.
+
+    Raises:
+        GraphError: The code gives a buffer or parameter another value.
+    """
+    before = [(path, child, dict(child.__dict__)) for path, child in module.named_modules()]
+    tensors = [(dict(child._parameters), dict(child._buffers)) for _, child, _ in before]
+    assigned = []
+    try:
+        yield
+    finally:
+        for (path, child, attributes), (parameters, buffers) in zip(before, tensors, strict=True):
+            if not _same_items(child.__dict__, attributes):
+                child.__dict__.clear()
+                child.__dict__.update(attributes)
+            for present, past in ((child._parameters, parameters), (child._buffers, buffers)):
+                if not _same_items(present, past):
+                    changed = [name for name in past if present.get(name) is not past[name]]
+                    assigned += [f"{path}.{name}" if path else name for name in changed]
+                    present.clear()
+                    present.update(past)
+    if assigned:
+        raise GraphError(
+            f"the code assigns to {assigned[0]!r}, which a graph cannot follow: make the submodule that does so opaque"
+        )
+
+
+def _same_items(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    return one.keys() == two.keys() and all(value is two[name] for name, value in one.items())
 
 
 @contextmanager

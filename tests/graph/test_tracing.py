@@ -3,6 +3,7 @@
 import copy
 import operator
 import pickle
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tracing_reference import eager_values
 from nnray.errors import GraphError
 from nnray.graph import GraphModule
 from nnray.graph.operations import ByMode
+from nnray.models import ResNet
 
 
 def network(forward, **children):
@@ -303,6 +305,27 @@ def test_only_modules_are_traced():
         GraphModule.trace(torch.relu)
 
 
+@pytest.mark.parametrize(
+    "module",
+    [nn.ModuleList([nn.ReLU()]), torch.compile(nn.Linear(2, 2), backend="eager")],
+    ids=["ModuleList", "OptimizedModule"],
+)
+def test_modules_without_a_forward_are_not_traced(module):
+    with pytest.raises(GraphError, match=f"^cannot trace {type(module).__name__}, which has no forward of its own$"):
+        GraphModule.trace(module)
+
+
+@pytest.mark.parametrize("copy", [False, True], ids=["shared", "copy"])
+def test_a_graph_is_traced_to_itself(copy):
+    graph = ResNet(8, width=4).eval()
+    traced = GraphModule.trace(graph, copy=copy)
+    assert traced is not graph
+    assert traced.names == graph.names
+    assert (traced.linear is graph.linear) == (not copy)
+    x = torch.randn(1, 3, 8, 8)
+    assert torch.equal(traced(x), graph(x))
+
+
 def writes_into_a_view(self, x):
     y = self.conv(x)
     y.flatten(1).mul_(2)
@@ -314,18 +337,42 @@ def writes_into_a_buffer(self, x):
     return self.conv(x)
 
 
+def assigns_to_a_buffer(self, x):
+    self.count = self.count + 1
+    return self.conv(x) + self.count
+
+
+@pytest.mark.parametrize("example", [None, torch.zeros(1, 3, 2, 2)], ids=["no example", "example"])
 @pytest.mark.parametrize(
     ("forward", "message"),
     [
-        (writes_into_a_view, "'mul' writes in place into memory of 'conv', which is read later on"),
-        (writes_into_a_buffer, "'add' writes in place into 'count', which a graph cannot follow"),
+        (writes_into_a_view, "'mul' in 'inner' writes in place into memory of 'inner_conv', which is read later on"),
+        (writes_into_a_buffer, "'add' in 'inner' writes in place into 'inner.count', which a graph cannot follow"),
+        (assigns_to_a_buffer, "the code assigns to 'inner.count', which a graph cannot follow"),
     ],
-    ids=["view", "buffer"],
+    ids=["view", "buffer", "assignment"],
 )
-def test_writing_that_a_graph_cannot_follow_is_refused(forward, message):
-    module = network(forward, conv=nn.Conv2d(3, 3, 1), count=nn.Buffer(torch.zeros(1)))
+def test_writing_that_a_graph_cannot_follow_is_refused(forward, message, example):
+    inner = network(forward, conv=nn.Conv2d(3, 3, 1), count=nn.Buffer(torch.zeros(1)))
+    count = inner.count
     with pytest.raises(GraphError, match=message):
-        GraphModule.trace(module)
+        GraphModule.trace(nn.Sequential(OrderedDict(inner=inner)), example)
+    assert inner.count is count
+
+
+def keeps_what_it_has_seen(self, x):
+    self.calls += 1
+    self.last = self.conv(x)
+    return self.last
+
+
+def test_attributes_that_the_code_sets_are_left_as_they_were():
+    module = network(keeps_what_it_has_seen, conv=nn.Conv2d(3, 3, 1))
+    module.calls = 0
+    model = GraphModule.trace(module)
+    assert module.calls == 0
+    assert not hasattr(module, "last")
+    assert model.names == ("conv",)
 
 
 def two_inputs(self, query, key, scale=2.0, *, bias=None):
@@ -456,6 +503,12 @@ def test_no_grad_is_kept_by_torch_export():
 def test_examples_are_tensors():
     with pytest.raises(GraphError, match="the example's 'tokens' must be a tensor, not a list"):
         GraphModule.trace(Encoder(), ([1, 2],))
+
+
+def test_examples_name_arguments_of_forward():
+    module = network(two_inputs, attention=nn.MultiheadAttention(4, 2, batch_first=True))
+    with pytest.raises(GraphError, match=r"^the example has 'biass', which forward does not take; did you mean 'bias'"):
+        GraphModule.trace(module, {"query": torch.zeros(2, 3, 4), "key": torch.zeros(2, 3, 4), "biass": None})
 
 
 TIMM_MODELS = {
