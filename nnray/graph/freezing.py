@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from nnray.errors import GraphError
 from nnray.graph.module import GraphModule
 from nnray.graph.names import select
 
@@ -30,13 +31,13 @@ def frozen(model: nn.Module, layers: str | Iterable[str] | None = None) -> Itera
         ...     trainer.fit(...)  # trains `via` alone
 
     Args:
-        model: A graph or any other module.
+        model: A graph, a layer of one, or any other module.
         layers: Names or globs of the layers, or nested dicts of layers, that are frozen with all that is in them; left
             out, the whole model. In a module that is no graph, names are those of `named_modules()`. A parameter that a
             frozen layer shares with another one is frozen.
 
     Raises:
-        GraphError: A name or glob stands for no layer.
+        GraphError: A name or glob stands for no layer, or the model is no module.
     """
     parameters, normalisations = _contents(model, layers)
     modes = {module: module.training for module in normalisations}
@@ -66,6 +67,8 @@ def _contents(
     model: nn.Module, layers: str | Iterable[str] | None
 ) -> tuple[Iterable[nn.Parameter], Iterable[nn.Module]]:
     """Return the parameters and the normalisation layers of what is to be frozen, each once."""
+    if not isinstance(model, nn.Module):
+        raise GraphError(f"only a module can be frozen, or layers of one by their names, not {model!r}")
     modules = [model]
     parameters: list[nn.Parameter] = []
     if layers is not None:

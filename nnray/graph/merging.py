@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from nnray.errors import GraphError, did_you_mean
 from nnray.graph.architecture import Node, check_key
 from nnray.graph.assembly import assemble, with_names
-from nnray.graph.module import GraphModule
+from nnray.graph.module import GraphModule, check_graph
 from nnray.graph.surgery import chosen
 
 
@@ -46,8 +46,7 @@ def merge(
     nodes: list[Node] = []
     for prefix, model in models.items():
         check_key(prefix, "the model")
-        if not isinstance(model, GraphModule):
-            raise GraphError(f"the model {prefix!r} must be a GraphModule, not a {type(model).__name__}")
+        check_graph(model, f"the model {prefix!r}")
         named = {name: f"{prefix}.{name}" for name in (*model.names, *model.inputs)}
         nodes.extend(with_names(model.nodes, named.__getitem__))
     if not nodes:

@@ -27,11 +27,11 @@ def select(patterns: str | Iterable[str], names: Sequence[str], inputs: Sequence
     """
     listed = [patterns] if isinstance(patterns, str) else patterns
     if not isinstance(listed, Iterable):
-        raise GraphError(f"outputs must be a name, a glob or a list of them, not {patterns!r}")
+        raise GraphError(f"expected a name, a glob or a list of them, not {patterns!r}")
     chosen: dict[str, None] = {}
     for pattern in listed:
         if not isinstance(pattern, str):
-            raise GraphError(f"outputs must be a name, a glob or a list of them; {pattern!r} is neither name nor glob")
+            raise GraphError(f"expected a name, a glob or a list of them; {pattern!r} is neither name nor glob")
         if GLOB_CHARACTERS.isdisjoint(pattern):
             check_name(pattern, names, inputs)
             chosen[pattern] = None
@@ -42,7 +42,7 @@ def select(patterns: str | Iterable[str], names: Sequence[str], inputs: Sequence
             raise GraphError(f"no layer matches {pattern!r}{did_you_mean(pattern, names)}")
         chosen.update(dict.fromkeys(matches))
     if not chosen:
-        raise GraphError("outputs must name at least one layer")
+        raise GraphError("at least one layer must be named")
     return tuple(chosen)
 
 

@@ -9,6 +9,8 @@ from nnray.errors import GraphError, did_you_mean
 from nnray.graph.architecture import Node, check_key, check_operation
 from nnray.graph.operations import Part, Value
 
+_MOST_OF_A_CYCLE = 8  # layers that an error names
+
 
 def ordered(nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]) -> list[Node]:
     """Check a flat list of layers, and sort it so that each comes after its inputs.
@@ -52,8 +54,10 @@ def ordered(nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]
             if not missing[index]:
                 heapq.heappush(ready, index)
     if len(result) < len(nodes):
-        cycle = " -> ".join(map(repr, _cycle([node for node, count in zip(nodes, missing, strict=True) if count])))
-        raise GraphError(f"the layers form a cycle: {cycle}")
+        cycle = [repr(name) for name in _cycle([node for node, count in zip(nodes, missing, strict=True) if count])]
+        if len(cycle) > _MOST_OF_A_CYCLE:
+            cycle[_MOST_OF_A_CYCLE // 2 : -_MOST_OF_A_CYCLE // 2] = ["..."]
+        raise GraphError(f"the layers form a cycle: {' -> '.join(cycle)}")
     _check_ends(position, inputs, outputs)
     return result
 

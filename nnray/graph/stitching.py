@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 from nnray.errors import GraphError
 from nnray.graph.architecture import Node, Operation
 from nnray.graph.assembly import assemble, with_names
-from nnray.graph.module import GraphModule
+from nnray.graph.module import GraphModule, check_graph
 from nnray.graph.names import check_name
 from nnray.graph.surgery import submodel
 
@@ -57,7 +57,8 @@ def stitch(
         A graph of the layers `a.*`, `via` and `b.*`, sharing the parameters of both networks.
 
     Raises:
-        GraphError: There is no such layer, a shortcut passes by `layer_b`, or the stitching layer cannot be built.
+        GraphError: A network is no graph, there is no such layer, a shortcut passes by `layer_b`, or the stitching
+            layer cannot be built.
 
     References:
         Lenc, Vedaldi: Understanding image representations by measuring their equivariance and equivalence, 2015.
@@ -65,6 +66,8 @@ def stitch(
         Csiszárik, Kőrösi-Szabó, Matszangosz, Papp, Varga: Similarity and Matching of Neural Network Representations,
         2021. https://arxiv.org/abs/2110.14633
     """
+    check_graph(a, "the first network")
+    check_graph(b, "the second network")
     check_name(layer_a, a.names, ())
     check_name(layer_b, b.names, b.inputs)
     front, back = submodel(a, None, layer_a), submodel(b, layer_b)

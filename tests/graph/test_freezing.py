@@ -180,3 +180,11 @@ def test_an_unknown_layer_is_refused():
         frozen(model, "stage1.cnov").__enter__()
     with pytest.raises(GraphError, match="no layer matches 'stage3"):
         frozen(model, "stage3.*").__enter__()
+
+
+def test_only_modules_can_be_frozen():
+    model = network()
+    with pytest.raises(GraphError, match=r"^only a module can be frozen, or layers of one by their names, not "):
+        frozen(list(model.children())).__enter__()
+    with pytest.raises(GraphError, match=r"^at least one layer must be named$"):
+        frozen(model, []).__enter__()

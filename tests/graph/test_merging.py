@@ -96,7 +96,7 @@ def test_parts_of_values_come_along():
 
 MISTAKES = {
     "no models": ({}, {}, "there are no models to merge"),
-    "no graph": ({"a": nn.ReLU()}, {}, "the model 'a' must be a GraphModule, not a ReLU"),
+    "no graph": ({"a": nn.ReLU()}, {}, "the model 'a' must be a GraphModule, not a ReLU: GraphModule.trace"),
     "dot in prefix": ({"a.b": network(0)}, {}, "the model 'a.b' must not have a dot"),
     "method as prefix": ({"forward": network(0)}, {}, "'forward' must have another name"),
     "unknown input": ({"a": network(0)}, {"a.inptu": "x"}, "no.* has an input 'a.inptu'; did you mean 'a.input'"),

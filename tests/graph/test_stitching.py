@@ -134,6 +134,14 @@ def test_mistakes_are_refused_in_one_line(layers, options, message):
     assert "\n" not in str(error.value)
 
 
+def test_networks_that_are_no_graphs_are_refused():
+    message = "^the {} network must be a GraphModule, not a Sequential: GraphModule.trace makes one of it$"
+    with pytest.raises(GraphError, match=message.format("first")):
+        stitch(nn.Sequential(nn.ReLU()), "0", resnet(), "pool")
+    with pytest.raises(GraphError, match=message.format("second")):
+        stitch(resnet(), "pool", nn.Sequential(nn.ReLU()), "0")
+
+
 def test_values_that_are_no_tensors_are_refused():
     lstm = GraphModule({"lstm": nn.LSTM(3, 4), "first": lambda pair: pair[0]})
     with pytest.raises(GraphError, match="no stitching layer fits 'lstm', a tuple: give via"):

@@ -231,6 +231,12 @@ FLAT_MISTAKES = {
 }
 
 
+def test_of_a_long_cycle_only_the_ends_are_named():
+    nodes = [Node(f"n{index}", torch.neg, (f"n{(index - 1) % 100}",)) for index in range(100)]
+    with pytest.raises(GraphError, match=r"cycle: ('n\d+' -> ){4}\.\.\.( -> 'n\d+'){4}$"):
+        GraphModule.from_nodes(nodes)
+
+
 @pytest.mark.parametrize(("nodes", "options", "message"), FLAT_MISTAKES.values(), ids=FLAT_MISTAKES)
 def test_wrong_lists_of_layers_are_refused(nodes, options, message):
     with pytest.raises(GraphError, match=message):

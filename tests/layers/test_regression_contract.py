@@ -230,6 +230,9 @@ def test_data_that_do_not_fit_are_named(name):
         layer.accumulate(x, torch.cat([y, y], channels))
     with pytest.raises(DataError, match=f"^{kind} returns .* for .*, not "):
         layer.accumulate(x, y[:-1])
+    for batches in [(x, y), [x], [(x, y, y)]]:
+        with pytest.raises(DataError, match=f"^{kind} is fit to pairs of inputs and outputs"):
+            layer.fit(batches)
     x[3] = float("nan")
     with pytest.raises(DataError, match=f"^{kind} cannot be fit: the examples contain infinities or NaN$"):
         layer.fit([(x, y)])

@@ -127,12 +127,14 @@ class Regressable(nn.Module, ABC):
 
         Raises:
             ConfigurationError: As `solve` does.
-            DataError: As `accumulate` and `solve` do.
+            DataError: A batch is not a pair, or as `accumulate` and `solve` do.
         """
         self.reset()
         try:
-            for x, y in batches:
-                self.accumulate(x, y)
+            for batch in batches:
+                if not isinstance(batch, tuple | list) or len(batch) != 2:
+                    raise DataError(f"{type(self).__name__} is fit to pairs of inputs and outputs, such as [(x, y)]")
+                self.accumulate(*batch)
             return self.solve(ridge=ridge, cutoff=cutoff)
         finally:
             self.reset()
