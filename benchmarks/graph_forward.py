@@ -12,7 +12,8 @@ memory      like extraction, but without time
 
 Sides take turns within each round, and each round starts with the next one. Reported are median times, and the median
 of the rounds' ratios with its quartiles. On CPU, times are processor time of one thread; on GPU they are the clock's,
-after synchronising. Peak memory is what was allocated at once beyond weights and input.
+after synchronising. Peak memory is what was allocated at once beyond weights and input, without gradients and with what
+is kept for them.
 
 With its usual settings glibc returns large tensors to the system when they are freed, and takes a third of a forward
 pass to get them back page by page, more or less of it depending on what was allocated before. That is as large as what
@@ -34,7 +35,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from forward import against_hand, extraction
 from forward.timing import Effort
 
@@ -45,6 +45,7 @@ KEEP_MEMORY = {  # of mallopt(3); without effect where the C library is not glib
 }
 PARTS = ("forward", "compiled", "extraction", "memory")
 NETWORKS = tuple(against_hand.NETWORKS)
+LIBRARIES = ("torch", "torchvision")
 
 
 def main() -> None:
@@ -52,8 +53,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file")
     parser.add_argument("--parts", default="forward,compiled,extraction", help="what to measure (default: %(default)s)")
     parser.add_argument("--networks", default=",".join(NETWORKS), help="for the first two parts (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="time for each comparison (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=10, help="at least as many (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="time for each comparison (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=8, help="at least as many (default: %(default)s)")
     parser.add_argument("--backend", default="inductor", help="of torch.compile (default: %(default)s)")
     parser.add_argument(
         "--allocator", choices=["keep", "system"], default="keep", help="of CPU memory (default: %(default)s)"
@@ -106,9 +107,6 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
-LIBRARIES = ("torch", "torchvision")
-
-
 def _forward_line(row: dict[str, Any]) -> str:
     lower, upper = row["ratio_quartiles"]
     what = f"{row['pass']}{', compiled' if row['compiled'] else ''}"
@@ -119,7 +117,7 @@ def _forward_line(row: dict[str, Any]) -> str:
 
 def _extraction_line(row: dict[str, Any]) -> str:
     line = f"{row['request']:15}  {row['way']:17}  {row['device']:4}  batch {row['batch']:<3}"
-    line += f"  peak {row['peak_bytes'] / 2**20:6.1f} MiB"
+    line += f"  peak {row['peak_bytes'] / 2**20:6.1f} MiB, for gradients {row['peak_bytes_with_grad'] / 2**20:6.1f} MiB"
     if "ratio" in row:
         lower, upper = row["ratio_quartiles"]
         line += f"  {row['ms']:8.2f} ms  ratio {row['ratio']:.3f} ({lower:.3f} to {upper:.3f})"

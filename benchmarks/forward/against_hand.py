@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from forward.by_hand import ResNet20, ViTTiny
+from forward.memory import peak_bytes
 from forward.timing import Effort, quartiles_of_ratios, take_turns
 from nnray.models import ImageNetResNet, ResNet, ViT
 
@@ -55,7 +56,7 @@ NETWORKS = {
             else key
         ),
         pixels=32,
-        batches={"cpu": (1, 32), "cuda": (1, 512)},
+        batches={"cpu": (1, 8), "cuda": (1, 512)},
     ),
 }
 
@@ -91,13 +92,14 @@ def measure(name: str, device: str, backend: str | None, effort: Effort) -> list
     """
     network = NETWORKS[name]
     small, large = network.batches[device]
-    passes = [(forward, small), (forward, large)]
+    passes: list[tuple[Callable[[nn.Module, Tensor], Any], int]] = [(forward, small), (forward, large)]
     if backend is None:
         passes.append((forward_backward, large))
     torch.compiler.reset()  # what was compiled for other networks counts towards the limit of recompilations
     graph, hand = (model.to(device).eval() for model in twins(name))
     if backend is not None:
-        graph, hand = (torch.compile(model, backend=backend, dynamic=False) for model in (graph, hand))
+        for model in (graph, hand):
+            model.compile(backend=backend, dynamic=False)
     rows = []
     for call, batch in passes:
         x = torch.randn(batch, 3, network.pixels, network.pixels, device=device)
@@ -119,6 +121,8 @@ def measure(name: str, device: str, backend: str | None, effort: Effort) -> list
             "ratio": middle,
             "ratio_quartiles": [lower, upper],
             "rounds": len(times["graph"]),
+            "graph_peak_bytes": peak_bytes(sides["graph"], device),
+            "hand_peak_bytes": peak_bytes(sides["hand"], device),
             "largest_difference": difference,
         }
         rows.append(row)

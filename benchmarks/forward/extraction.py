@@ -110,7 +110,9 @@ def _compare(sides: dict[str, Way], x: Tensor, device: str, effort: Effort | Non
             assert values.keys() == reference.keys(), side
             wrong = [name for name, value in values.items() if not torch.equal(value, reference[name])]
         del values
-        rows[side] = {"way": side, "wrong_values": wrong, "peak_bytes": peak_bytes(way, x, device)}
+        rows[side] = {"way": side, "wrong_values": wrong, "peak_bytes": peak_bytes(_bound(way, x), device)}
+        with torch.enable_grad():
+            rows[side]["peak_bytes_with_grad"] = peak_bytes(_bound(way, x), device)
     if effort is not None:
         times = take_turns({side: _bound(way, x) for side, way in sides.items()}, device, effort)
         for side, row in rows.items():

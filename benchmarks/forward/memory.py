@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 
-def peak_bytes(call: Callable[[Tensor], Any], x: Tensor, device: str) -> int:
-    """Return the most that was allocated at once during the call, beyond what was before it (weights and input).
+def peak_bytes(call: Callable[[], Any], device: str) -> int:
+    """Return the most that was allocated at once during the call, beyond what was before (such as weights and input).
 
     What the call returns counts, and so does the working space of operations as far as PyTorch allocates it. On CPU
     every allocation and release is read from the profiler's trace; on GPU it is the allocator's own figure.
@@ -24,11 +23,11 @@ def peak_bytes(call: Callable[[Tensor], Any], x: Tensor, device: str) -> int:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        result = call(x)
+        result = call()
         peak = torch.cuda.max_memory_allocated() - before
     else:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            result = call(x)
+            result = call()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trace.json"
             profiler.export_chrome_trace(str(path))
