@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file")
     parser.add_argument("--parts", default="forward,compiled,extraction", help="what to measure (default: %(default)s)")
     parser.add_argument("--networks", default=",".join(NETWORKS), help="for the first two parts (default: %(default)s)")
+    parser.add_argument("--pixels", type=int, default=224, help="of images to extract from (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="time for each comparison (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=8, help="at least as many (default: %(default)s)")
     parser.add_argument("--backend", default="inductor", help="of torch.compile (default: %(default)s)")
@@ -83,7 +84,7 @@ def main() -> None:
                     loads.append(os.getloadavg()[0])
                     print(_forward_line(row), flush=True)
         if "extraction" in parts or "memory" in parts:
-            for row in extraction.measure(device, effort if "extraction" in parts else None):
+            for row in extraction.measure(device, options.pixels, effort if "extraction" in parts else None):
                 figures["extraction"].append(row)
                 loads.append(os.getloadavg()[0])
                 print(_extraction_line(row), flush=True)

@@ -21,7 +21,6 @@ Way = Callable[[Tensor], Values]
 
 BARE = "bare pass"
 EARLY = "layer1.0.bn1"
-PIXELS = 224
 BATCHES = {"cpu": 4, "cuda": 64}
 
 
@@ -84,12 +83,12 @@ def to_early_layer(model: ResNet, x: Tensor) -> Tensor:
     return block.bn1(block.conv1(x))
 
 
-def measure(device: str, effort: Effort | None) -> list[dict[str, Any]]:
-    """Compare the ways for each request: values, peak memory and, where `effort` is given, time."""
+def measure(device: str, pixels: int, effort: Effort | None) -> list[dict[str, Any]]:
+    """Compare the ways for each request, on square images: values, peak memory and, where `effort` is given, time."""
     torch.manual_seed(0)
     model = resnet18().to(device).eval()
     graph = GraphModule.trace(model)
-    x = torch.randn(BATCHES[device], 3, PIXELS, PIXELS, device=device)
+    x = torch.randn(BATCHES[device], 3, pixels, pixels, device=device)
     rows = []
     with torch.no_grad():
         for request, names in requests(graph).items():
