@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from nnray.errors import GraphError
+from nnray.graph.assembly import called
 from nnray.graph.module import GraphModule
 from nnray.graph.names import select
 
@@ -74,10 +75,11 @@ def _contents(
     if layers is not None:
         by_path = dict(model.named_modules(remove_duplicate=False))
         by_name = dict(model.named_parameters(remove_duplicate=False))
-        functions = model.names if isinstance(model, GraphModule) else ()
-        names = [name for name in dict.fromkeys([*functions, *by_path, *by_name]) if name]
+        operations = {node.name: called(node) for node in model.nodes} if isinstance(model, GraphModule) else {}
+        names = [name for name in dict.fromkeys([*operations, *by_path, *by_name]) if name]
         chosen = select(layers, names, ())
-        modules = [by_path[name] for name in chosen if name in by_path]
+        found = [by_path.get(name, operations.get(name)) for name in chosen]  # a further use has no path
+        modules = [each for each in found if isinstance(each, nn.Module)]
         parameters = [by_name[name] for name in chosen if name in by_name]
     parameters += [parameter for module in modules for parameter in module.parameters()]
     inner = [child for module in modules for child in module.modules() if isinstance(child, _NormBase)]

@@ -12,7 +12,7 @@ from torch import nn
 from nnray.errors import GraphError
 from nnray.graph import deltas, drawing, fusion, inplace, layer_table, surgery
 from nnray.graph.architecture import GLOB_CHARACTERS, Node, Operation, parse, parts_on_the_way
-from nnray.graph.assembly import called, rebuild
+from nnray.graph.assembly import called
 from nnray.graph.effects import Fact, pure
 from nnray.graph.leaves import Opaque
 from nnray.graph.names import check_name, select
@@ -149,13 +149,13 @@ class GraphModule(nn.Module):
 
         Returns:
             The graph. Its input is called `input`; several are called as in the module's `forward`. Arguments that
-            have a default and are not in the example keep it. Of a graph, it is that graph anew.
+            have a default and are not in the example keep it. Of a graph, it is that graph itself.
 
         Raises:
             GraphError: The module cannot be traced; the message names the submodule and the line.
         """
         if isinstance(module, GraphModule):
-            return rebuild(module, module.nodes, module.inputs, module.outputs, copy)
+            return copying.deepcopy(module) if copy else module
         traced = trace(copying.deepcopy(module) if copy else module, example, opaque, vars(GraphModule))
         model = GraphModule.__new__(GraphModule)
         nn.Module.__init__(model)

@@ -167,6 +167,21 @@ def test_shared_weights_are_frozen():
         assert not model.b.weight.requires_grad
 
 
+def test_a_further_use_of_a_traced_module_stands_for_the_module():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return self.linear(self.linear(x))
+
+    model = GraphModule.trace(Twice())
+    assert model.names == ("linear", "linear_1")
+    with frozen(model, "linear_1"):
+        assert not model.linear.weight.requires_grad
+
+
 def test_torchs_classes_stay_as_they_are():
     before = nn.BatchNorm2d.train, nn.Module.train
     with frozen(network()):
