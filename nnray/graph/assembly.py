@@ -45,7 +45,7 @@ def assemble(
     if len(modes) > 1:
         raise GraphError("models that were traced in training mode and in evaluation mode cannot become one")
     training = any(model.training for model in models)
-    repeated = {id(called(node)) for model in models for node in model.nodes if node.name in model._repeats}
+    repeated = {id(called(node)) for model in models for node in model._nodes if node.name in model._repeats}
     result = models[0].from_nodes(_with_repeats(nodes, repeated), inputs=inputs, outputs=outputs, training=training)
     result._only_mode = modes.pop() if modes else None
     return deepcopy(result) if copy else result

@@ -75,7 +75,7 @@ def _contents(
     if layers is not None:
         by_path = dict(model.named_modules(remove_duplicate=False))
         by_name = dict(model.named_parameters(remove_duplicate=False))
-        operations = {node.name: called(node) for node in model.nodes} if isinstance(model, GraphModule) else {}
+        operations = {node.name: called(node) for node in model._nodes} if isinstance(model, GraphModule) else {}
         names = [name for name in dict.fromkeys([*operations, *by_path, *by_name]) if name]
         chosen = select(layers, names, ())
         found = [by_path.get(name, operations.get(name)) for name in chosen]  # a further use has no path

@@ -46,9 +46,9 @@ def fuse_conv_bn(model: GraphModule, *, copy: bool = False) -> GraphModule:
     Raises:
         GraphError: A normalisation that could be fused is in training mode, where its value depends on the batch.
     """
-    nodes = {node.name: node for node in model.nodes}
+    nodes = {node.name: node for node in model._nodes}
     reads = Counter(source for node in nodes.values() for source in node.inputs)
-    reads.update(model.outputs)
+    reads.update(model._outputs)
     uses = Counter(id(tensor) for tensor in _tensors(model))
     for norm in list(nodes.values()):
         convolution = nodes.get(norm.inputs[0]) if len(norm.inputs) == 1 else None
@@ -70,7 +70,7 @@ def fuse_conv_bn(model: GraphModule, *, copy: bool = False) -> GraphModule:
         nodes[norm.name] = Node(norm.name, _fused(module, norm.operation), convolution.inputs[:1])
         for gone in (convolution, *weights):
             del nodes[gone.name]
-    return rebuild(model, list(nodes.values()), model.inputs, model.outputs, copy)
+    return rebuild(model, list(nodes.values()), model._inputs, model._outputs, copy)
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

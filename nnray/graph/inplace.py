@@ -43,8 +43,8 @@ def to_inplace_free(model: GraphModule, *, copy: bool = False) -> GraphModule:
     """
     state = chain(model.parameters(), model.buffers())
     memo = {id(tensor): tensor for tensor in state}  # copies of modules share these
-    nodes = [node._replace(operation=_inplace_free(node.operation, memo)) for node in model.nodes]
-    return rebuild(model, nodes, model.inputs, model.outputs, copy)
+    nodes = [node._replace(operation=_inplace_free(node.operation, memo)) for node in model._nodes]
+    return rebuild(model, nodes, model._inputs, model._outputs, copy)
 
 
 def _inplace_free(operation: Operation, memo: dict[int, Any]) -> Operation:

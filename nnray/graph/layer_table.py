@@ -52,7 +52,7 @@ def layers(model: GraphModule, example: Example | None = None) -> pd.DataFrame:
 
     shapes, multiply_adds = measure(model, example)
     counts = parameter_counts(model)
-    nodes = model.nodes
+    nodes = model._nodes
     return pd.DataFrame(
         {
             "name": pd.Series([node.name for node in nodes], dtype=object),
@@ -83,7 +83,7 @@ def parameter_counts(model: GraphModule) -> dict[str, int]:
     """Return the number of parameters of each layer; those of several layers count for the first one alone."""
     seen: set[int] = set()
     counts = {}
-    for node in model.nodes:
+    for node in model._nodes:
         own = {id(parameter): parameter.numel() for parameter in _parameters(node.operation)}
         counts[node.name] = sum(count for key, count in own.items() if key not in seen)
         seen |= own.keys()
@@ -138,7 +138,7 @@ class _FakeRun(nn.Module):
         multiply_adds = {}
         before = 0
         with FlopCounterMode(display=False) as counter:
-            for node in self.model.nodes:
+            for node in self.model._nodes:
                 try:
                     values[node.name] = node.operation(*[values[source] for source in node.inputs])
                 except Exception as error:
@@ -151,14 +151,14 @@ class _FakeRun(nn.Module):
 
 
 def _inputs(model: GraphModule, example: Example, fake: FakeTensorMode) -> dict[str, Tensor]:
-    given = example if isinstance(example, Mapping) else {model.inputs[0]: example}
-    missing = [name for name in model.inputs if name not in given]
-    unknown = [name for name in given if name not in model.inputs]
+    given = example if isinstance(example, Mapping) else {model._inputs[0]: example}
+    missing = [name for name in model._inputs if name not in given]
+    unknown = [name for name in given if name not in model._inputs]
     if missing or unknown:
         what = f"does not give the input {missing[0]!r}" if missing else f"gives {unknown[0]!r}, which is no input"
-        raise GraphError(f"the example {what}: the model's inputs are {', '.join(map(repr, model.inputs))}")
+        raise GraphError(f"the example {what}: the model's inputs are {', '.join(map(repr, model._inputs))}")
     like = next(model.parameters(), torch.empty(0))
-    return {name: _input(name, given[name], like, fake) for name in model.inputs}
+    return {name: _input(name, given[name], like, fake) for name in model._inputs}
 
 
 def _input(name: str, example: Any, like: Tensor, fake: FakeTensorMode) -> Tensor:

@@ -47,11 +47,11 @@ def merge(
     for prefix, model in models.items():
         check_key(prefix, "the model")
         check_graph(model, f"the model {prefix!r}")
-        named = {name: f"{prefix}.{name}" for name in (*model.names, *model.inputs)}
-        nodes.extend(with_names(model.nodes, named.__getitem__))
+        named = {name: f"{prefix}.{name}" for name in (*model._names, *model._inputs)}
+        nodes.extend(with_names(model._nodes, named.__getitem__))
     if not nodes:
         raise GraphError("there are no models to merge")
-    every_input = {f"{prefix}.{name}": name for prefix, model in models.items() for name in model.inputs}
+    every_input = {f"{prefix}.{name}": name for prefix, model in models.items() for name in model._inputs}
     for name in wiring:
         if name not in every_input:
             raise GraphError(f"none of the models has an input {name!r}{did_you_mean(str(name), every_input)}")
@@ -63,7 +63,7 @@ def merge(
     nodes = [node._replace(inputs=tuple(sources.get(source, source) for source in node.inputs)) for node in nodes]
     free = tuple(dict.fromkeys(source for source in sources.values() if source not in layers))
     if outputs is None:
-        ends = [f"{prefix}.{name}" for prefix, model in models.items() for name in model.outputs]
+        ends = [f"{prefix}.{name}" for prefix, model in models.items() for name in model._outputs]
         ends = [name for name in ends if name not in sources.values()]
     else:
         ends = list(chosen(outputs, {node.name: node for node in nodes}, free))
@@ -73,7 +73,7 @@ def merge(
 def _source(name: str, source: str, models: Mapping[str, GraphModule], layers: list[str]) -> str:
     """Return the layer or the input of the whole that is given to the input `name`."""
     if source in models:
-        ends = models[source].outputs
+        ends = models[source]._outputs
         if len(ends) > 1:
             listed = ", ".join(repr(f"{source}.{end}") for end in ends)
             raise GraphError(f"the input {name!r} gets {source!r}, which has several outputs: name one of {listed}")

@@ -192,7 +192,7 @@ class GraphModule(nn.Module):
     @property
     def names(self) -> tuple[str, ...]:
         """Full names of all layers, in graph order."""
-        return tuple(self._sources)
+        return self._names
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -207,7 +207,7 @@ class GraphModule(nn.Module):
     @property
     def nodes(self) -> tuple[Node, ...]:
         """All layers, in graph order, with their present operations and the full names of their inputs."""
-        return tuple(self._table([]).values())
+        return self._nodes
 
     def forward(self, *values: Any, outputs: str | Iterable[str] | None = None) -> Any:
         """Compute the model's output, or any of its layers, from its inputs, or from any of its layers.
@@ -267,6 +267,16 @@ class GraphModule(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the plans, which refer to this very object's modules."""
         return {**self.__dict__, "_plans": {}}
+
+    # Under names that no submodule has: those of the properties may be submodules' in a traced model.
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self._sources)
+
+    @property
+    def _nodes(self) -> tuple[Node, ...]:
+        return tuple(self._table([]).values())
 
     def _plan(self, given: tuple[str, ...] | int, outputs: str | tuple[str, ...] | None, grad: bool) -> Plan:
         if isinstance(given, int):

@@ -68,20 +68,20 @@ def stitch(
     """
     check_graph(a, "the first network")
     check_graph(b, "the second network")
-    check_name(layer_a, a.names, ())
-    check_name(layer_b, b.names, b.inputs)
+    check_name(layer_a, a._names, ())
+    check_name(layer_b, b._names, b._inputs)
     front, back = submodel(a, None, layer_a), submodel(b, layer_b)
     if via is None:
         if example is None:
             raise GraphError("to build a stitching layer an example of the networks' input is needed (or give via)")
         via = _fitting(_value(a, layer_a, example), layer_a, _value(b, layer_b, example), layer_b)
     nodes = [
-        *with_names(front.nodes, lambda name: name if name in front.inputs else f"a.{name}"),
+        *with_names(front._nodes, lambda name: name if name in front._inputs else f"a.{name}"),
         Node("via", via, (f"a.{layer_a}",)),
-        *with_names(back.nodes, lambda name: "via" if name == layer_b else f"b.{name}"),
+        *with_names(back._nodes, lambda name: "via" if name == layer_b else f"b.{name}"),
     ]
-    outputs = [f"b.{name}" for name in back.outputs]
-    return assemble([front, back], nodes, front.inputs, outputs, copy)
+    outputs = [f"b.{name}" for name in back._outputs]
+    return assemble([front, back], nodes, front._inputs, outputs, copy)
 
 
 def _value(model: GraphModule, layer: str, example: Any) -> Any:

@@ -46,13 +46,13 @@ def submodel(
             determine, such as that of a shortcut around the cut.
     """
     nodes = _layers(model, inputs, outputs)
-    given = model.inputs if inputs is None else chosen(inputs, nodes, model.inputs)
-    wanted = model.outputs if outputs is None else chosen(outputs, nodes, model.inputs)
+    given = model._inputs if inputs is None else chosen(inputs, nodes, model._inputs)
+    wanted = model._outputs if outputs is None else chosen(outputs, nodes, model._inputs)
     for name in wanted:
         if name in given:
             raise GraphError(f"the output {name!r} is also an input of the submodel")
     _check_cut(nodes.values(), given, wanted)
-    return rebuild(model, needed(nodes, model.inputs, given, wanted), given, wanted, copy)
+    return rebuild(model, needed(nodes, model._inputs, given, wanted), given, wanted, copy)
 
 
 def insert(
@@ -85,9 +85,9 @@ def insert(
         raise GraphError(f"after (or before) which layer is {name!r} to be inserted?")
     layers = _layers(model, after)
     names = list(layers)
-    outputs = model.outputs
+    outputs = model._outputs
     if after is not None:
-        check_name(after, names, model.inputs)
+        check_name(after, names, model._inputs)
     if before is not None:
         check_name(before, names, ())
         source = _edge(layers[before], after)
@@ -95,7 +95,7 @@ def insert(
     else:
         assert after is not None
         source = after
-        readers, place = names, 0 if after in model.inputs else names.index(after) + 1
+        readers, place = names, 0 if after in model._inputs else names.index(after) + 1
         outputs = tuple(name if output == after else output for output in outputs)
     for reader in readers:
         node = layers[reader]
@@ -106,7 +106,7 @@ def insert(
         layers[reader] = node._replace(inputs=tuple(name if value == source else value for value in node.inputs))
     changed = list(layers.values())
     changed.insert(place, Node(name, operation, (source,)))
-    return rebuild(model, changed, model.inputs, outputs, copy)
+    return rebuild(model, changed, model._inputs, outputs, copy)
 
 
 def replace(model: GraphModule, name: str, operation: Operation, *, copy: bool = False) -> GraphModule:
@@ -123,9 +123,9 @@ def replace(model: GraphModule, name: str, operation: Operation, *, copy: bool =
     Raises:
         GraphError: There is no such layer, or the operation is none.
     """
-    check_name(name, model.names, ())
-    nodes = [node._replace(operation=operation) if node.name == name else node for node in model.nodes]
-    return rebuild(model, nodes, model.inputs, model.outputs, copy)
+    check_name(name, model._names, ())
+    nodes = [node._replace(operation=operation) if node.name == name else node for node in model._nodes]
+    return rebuild(model, nodes, model._inputs, model._outputs, copy)
 
 
 def rename(model: GraphModule, names: Mapping[str, str], *, copy: bool = False) -> GraphModule:
@@ -142,12 +142,12 @@ def rename(model: GraphModule, names: Mapping[str, str], *, copy: bool = False) 
     Raises:
         GraphError: A name is unknown, a new one is not allowed, or two layers would have the same.
     """
-    parts = {node.name: node.inputs[0] for node in model.nodes if is_part(node)}
+    parts = {node.name: node.inputs[0] for node in model._nodes if is_part(node)}
     for old, new in names.items():
         if old in parts:
             raise GraphError(f"{old!r} cannot have another name: it is a part of the value of {parts[old]!r}")
-        if not any(name.startswith(f"{old}.") for name in model.names):
-            check_name(old, model.names, model.inputs)
+        if not any(name.startswith(f"{old}.") for name in model._names):
+            check_name(old, model._names, model._inputs)
         if not isinstance(new, str):
             raise GraphError(f"the new name of {old!r} must be a string, not {new!r}")
 
@@ -160,8 +160,8 @@ def rename(model: GraphModule, names: Mapping[str, str], *, copy: bool = False) 
             rest = f".{key}{rest}"
         return names[block] + rest if names[block] else rest[1:]
 
-    inputs, outputs = tuple(map(renamed, model.inputs)), tuple(map(renamed, model.outputs))
-    return rebuild(model, with_names(model.nodes, renamed), inputs, outputs, copy)
+    inputs, outputs = tuple(map(renamed, model._inputs)), tuple(map(renamed, model._outputs))
+    return rebuild(model, with_names(model._nodes, renamed), inputs, outputs, copy)
 
 
 def prune(model: GraphModule, outputs: str | Iterable[str] | None = None, *, copy: bool = False) -> GraphModule:
@@ -189,11 +189,11 @@ def chosen(patterns: str | Iterable[str], nodes: Mapping[str, Node], inputs: Seq
 
 def _layers(model: GraphModule, *requests: str | Iterable[str] | None) -> dict[str, Node]:
     """Return the layers of a graph by name, with those parts of their values that requests mention."""
-    layers = {node.name: node for node in model.nodes}
+    layers = {node.name: node for node in model._nodes}
     for request in requests:
         for name in (request,) if isinstance(request, str) else request or ():
             if isinstance(name, str) and GLOB_CHARACTERS.isdisjoint(name):
-                layers |= {part.name: part for part in parts_on_the_way(name, {*model.inputs, *layers})}
+                layers |= {part.name: part for part in parts_on_the_way(name, {*model._inputs, *layers})}
     return layers
 
 

@@ -153,3 +153,44 @@ PART_MISTAKES = {
 def test_mistakes_with_parts_are_refused(operate, message, recurrent):
     with pytest.raises(GraphError, match=message):
         operate(recurrent)
+
+
+class Shadowing(nn.Module):
+    """A module whose submodules have the names of a graph's properties."""
+
+    def __init__(self):
+        super().__init__()
+        self.inputs = nn.Conv2d(3, 4, 1)
+        self.nodes = nn.BatchNorm2d(4)
+        self.names = nn.ReLU(inplace=True)
+        self.outputs = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        return self.outputs(self.names(self.nodes(self.inputs(x))))
+
+
+ON_SHADOWED = {
+    "submodel": lambda model: model.submodel(outputs="outputs"),
+    "insert": lambda model: model.insert("identity", nn.Identity(), after="names"),
+    "replace": lambda model: model.replace("names", nn.ReLU()),
+    "rename": lambda model: model.rename({"nodes": "norm"}),
+    "fuse_conv_bn": lambda model: model.fuse_conv_bn(),
+    "to_inplace_free": lambda model: model.to_inplace_free(),
+    "merge": lambda model: merge({"part": model}),
+    "stitch": lambda model: stitch(model, "names", model, "names", via=nn.Identity()),
+}
+
+
+@pytest.mark.parametrize("operate", ON_SHADOWED.values(), ids=ON_SHADOWED)
+def test_submodules_may_be_called_as_a_graphs_properties(operate):
+    model = GraphModule.trace(Shadowing().eval())
+    x = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(operate(model)(x), model(x))
+
+
+def test_such_a_model_can_be_frozen_and_looked_at():
+    model = GraphModule.trace(Shadowing())
+    with frozen(model, "outputs"):
+        assert not model.outputs.weight.requires_grad
+    assert list(model.layers((3, 4, 4))["name"]) == ["inputs", "nodes", "names", "outputs"]
+    assert all(name in model.draw().mermaid for name in ["inputs", "nodes", "names", "outputs"])

@@ -36,7 +36,7 @@ class Drawing:
     """
 
     def __init__(self, model: GraphModule, example: Example | None = None, *, fold: bool = True) -> None:
-        self._inputs = model.inputs
+        self._inputs = model._inputs
         self._shapes, _ = measure(model, example)
         self._folded = _folded(model, self._shapes, fold)
 
@@ -143,7 +143,7 @@ def mimebundle(model: GraphModule, include: Any = None, exclude: Any = None) -> 
 
 
 def _folded(model: GraphModule, shapes: dict[str, Any], wanted: bool) -> Folded:
-    return fold(model.nodes, model.outputs, shapes) if wanted else Folded(model.nodes, {}, model.outputs)
+    return fold(model._nodes, model._outputs, shapes) if wanted else Folded(model._nodes, {}, model._outputs)
 
 
 def _fenced(text: str) -> str:
