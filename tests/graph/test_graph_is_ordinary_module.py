@@ -234,3 +234,14 @@ def test_per_example_gradients_with_torch_func():
     model(x).sum().backward()
     for name, parameter in parameters.items():
         torch.testing.assert_close(each[name].sum(0), parameter.grad)
+
+
+def test_functional_call_with_a_module_that_is_used_twice():
+    shared = nn.Linear(3, 3)
+    model = GraphModule({"first": shared, "second": shared})
+    x = torch.randn(2, 3)
+    before, weight = model(x), model.first.weight
+    zeros = {name: torch.zeros_like(parameter) for name, parameter in model.named_parameters()}
+    assert not torch.func.functional_call(model, zeros, (x,), tie_weights=False).any()
+    assert model.first.weight is weight
+    assert torch.equal(model(x), before)
