@@ -242,6 +242,6 @@ def test_functional_call_with_a_module_that_is_used_twice():
     x = torch.randn(2, 3)
     before, weight = model(x), model.first.weight
     zeros = {name: torch.zeros_like(parameter) for name, parameter in model.named_parameters()}
-    assert not torch.func.functional_call(model, zeros, (x,), tie_weights=False).any()
+    assert not functional_call(model, zeros, (x,), tie_weights=False).any()
     assert model.first.weight is weight
     assert torch.equal(model(x), before)
