@@ -6,7 +6,7 @@ import io
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -21,7 +21,7 @@ def captured(path: Path, echo: bool) -> Iterator[TextIO]:
     """
     lightning = logging.getLogger("lightning.pytorch")
     level = lightning.level
-    with path.open("a", encoding="utf-8", buffering=1, errors="replace") as log:
+    with _closing_somehow(path.open("a", encoding="utf-8", buffering=1, errors="replace")) as log:
         handler = logging.StreamHandler(log)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         loggers = (logging.getLogger(), lightning)
@@ -36,6 +36,16 @@ def captured(path: Path, echo: bool) -> Iterator[TextIO]:
             lightning.setLevel(level)
             for logger in loggers:
                 logger.removeHandler(handler)
+
+
+@contextmanager
+def _closing_somehow(log: TextIO) -> Iterator[TextIO]:
+    """Close ``log`` in the end; that a full disk takes no more of it must not hide how the trial went."""
+    try:
+        yield log
+    finally:
+        with suppress(OSError):
+            log.close()
 
 
 class _Tee(io.TextIOBase):

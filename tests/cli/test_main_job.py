@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -127,12 +126,10 @@ def test_mlflow_has_a_run_per_trial_with_equal_numbers(job: Path) -> None:
 
 def test_a_second_time_nothing_is_trained(job: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (job / "nnray-store" / "trials").rglob("*")}
-    started = time.monotonic()
     status, output = nnray(job, "sweep", "spaces/study.py")
     assert status == 0
     assert "8 complete, 0 to resume, 0 to run" in output
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert time.monotonic() - started < 60
 
 
 def test_a_changed_value_trains_the_new_trials_only(job: Path) -> None:
