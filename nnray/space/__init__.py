@@ -2,6 +2,7 @@
 
 from nnray.space.grid import Grid, grid
 from nnray.space.loading import load_sweep
-from nnray.space.sweep import Resources, Sweep
+from nnray.space.resources import Resources
+from nnray.space.sweep import Sweep
 
 __all__ = ["Grid", "Resources", "Sweep", "grid", "load_sweep"]

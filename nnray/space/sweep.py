@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nnray.errors import NnrayError, SpaceError, did_you_mean
+from nnray.errors import NnrayError, SpaceError
 from nnray.space.grid import Grid
+from nnray.space.resources import Resources
 from nnray.trial.merging import full_key, merge, read_configuration_file
 from nnray.trial.paths import check_sweep_name
 
@@ -19,32 +19,6 @@ Overrides = dict[str, Any]
 Trials = Callable[[], Iterable[Mapping[str, Any]]] | Iterable[Mapping[str, Any]]
 
 _KEY = re.compile(r"[^\s.=]+(\.[^\s.=]+)*")
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What one trial occupies.
-
-    Attributes:
-        cpu: Processor cores.
-        gpu: GPUs, or a share of one; None for a share of those that there are.
-    """
-
-    cpu: float = 1.0
-    gpu: float | None = None
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any] | None) -> Resources:
-        """Return the resources that ``values`` (``{"cpu": 1, "gpu": 0.25}``) name; raise SpaceError on others."""
-        if values is not None and not isinstance(values, Mapping):
-            raise SpaceError(f"resources: a dict such as {{'cpu': 1}} is expected, not {values!r}")
-        given = dict(values or {})
-        for key, amount in given.items():
-            if key not in ("cpu", "gpu"):
-                raise SpaceError(f"resources: there is no {key!r}{did_you_mean(key, ('cpu', 'gpu'))}")
-            if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount < math.inf:
-                raise SpaceError(f"resources: {key} is {amount!r}, where a number that is not negative is expected")
-        return cls(**{key: float(amount) for key, amount in given.items()})
 
 
 @dataclass

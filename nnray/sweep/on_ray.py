@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from nnray.errors import SpaceError
-from nnray.space.sweep import Resources
+from nnray.space.resources import Resources
 from nnray.sweep.launch import Execute
 from nnray.sweep.observer import Observer
 from nnray.sweep.queue import TrialQueue

@@ -7,7 +7,6 @@ import pytest
 
 from nnray import Sweep, grid
 from nnray.errors import ConfigurationError, SpaceError
-from nnray.space import Resources
 
 
 def overrides(**fields):
@@ -131,11 +130,6 @@ def test_what_cannot_be_meant_is_refused_at_once(fields, message):
 def test_trials_that_do_not_fit_are_named(trials, space, message):
     with pytest.raises(SpaceError, match=f"^{message}"):
         overrides(trials=trials, space=space)
-
-
-def test_resources():
-    assert Resources.of(None) == Resources(cpu=1.0, gpu=None)
-    assert Resources.of({"cpu": 2, "gpu": 0.25}) == Resources(cpu=2.0, gpu=0.25)
 
 
 def test_the_base_is_a_file_beside_the_space_or_a_dict(tmp_path):
