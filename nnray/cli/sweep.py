@@ -12,7 +12,6 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,9 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     make_importable(Path.cwd())
     sweep = load_sweep(space)
     if arguments.resources:
-        sweep = dataclasses.replace(
-            sweep, resources={**(sweep.resources or {}), **parse_assignments(arguments.resources)}
-        )
+        given = {} if sweep.resources is None or callable(sweep.resources) else sweep.resources
+        sweep = dataclasses.replace(sweep, resources={**given, **parse_assignments(arguments.resources)})
     store = store_paths(arguments.store)
     plan = make_plan(sweep, store, space.absolute().parent, parse_assignments(arguments.set), arguments.retry_failed)
     code = code_of(space.absolute().parent)
@@ -107,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_OK if _complete(plan, outcome) == len(plan.trials) else EXIT_FAILED_TRIALS
 
 
-def _executor(arguments: argparse.Namespace, resources: Mapping[str, Any] | None) -> Executor:
+def _executor(arguments: argparse.Namespace, resources: Any) -> Executor:
     if arguments.in_process:
         from nnray.sweep.in_process import run_in_process
 

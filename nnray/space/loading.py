@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
 import traceback
@@ -14,7 +15,7 @@ from nnray.space.sweep import Sweep
 from nnray.trial.importing import make_importable
 from nnray.trial.merging import read_configuration_file
 
-_FIELDS = ("name", "base", "space", "trials", "metric", "mode", "resources")
+_FIELDS = tuple(field.name for field in dataclasses.fields(Sweep))
 
 
 def load_sweep(path: str | Path) -> Sweep:

@@ -35,8 +35,14 @@ class Sweep:
             multiplied by the space.
         metric: The metric that tables and reports look at.
         mode: Whether a larger (``max``) or a smaller (``min``) value of the metric is better.
-        resources: What a trial occupies, ``{"cpu": 1, "gpu": 0.25}``; left out, one core and a share of a GPU where
-            there are GPUs.
+        resources: What a trial occupies, ``{"cpu": 1, "gpu": 0.25}``, or a function that returns this for a trial's
+            resolved configuration; left out, one core and a share of a GPU where there are GPUs.
+        num_samples: How many draws to make from distributions at each point of the grid; with a searcher, the number
+            of trials.
+        sample_seed: Decides the draws.
+        replicates: How many seeds to train each point with, counted upwards from the configuration's own.
+        search: What proposes trials: a name, a dict of ``name`` and arguments, or a searcher of Ray Tune.
+        scheduler: What stops trials early: a name, a dict of ``name`` and arguments, or a scheduler of Ray Tune.
 
     Raises:
         SpaceError: On a name, key or value that cannot be meant.
@@ -48,7 +54,12 @@ class Sweep:
     trials: Trials | None = None
     metric: str = "val_acc"
     mode: Literal["max", "min"] = "max"
-    resources: Mapping[str, Any] | None = None
+    resources: Mapping[str, Any] | Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    num_samples: int | None = None
+    sample_seed: int = 0
+    replicates: int | None = None
+    search: Any = None
+    scheduler: Any = None
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong before anything is expanded."""
@@ -68,7 +79,12 @@ class Sweep:
         if isinstance(self.trials, Iterator):
             self.trials = tuple(self.trials)  # a generator would yield its trials only once
         _check_keys("space", self.space)
-        Resources.of(self.resources)
+        if not callable(self.resources):
+            Resources.of(self.resources)
+        _check_count("num_samples", self.num_samples)
+        _check_count("replicates", self.replicates)
+        if isinstance(self.sample_seed, bool) or not isinstance(self.sample_seed, int):
+            raise SpaceError(f"sample_seed: {self.sample_seed!r} is not a whole number")
 
     def overrides(self) -> Iterator[Overrides]:
         """Yield the dotted keys of each trial, in order: the last key of the space varies fastest."""
@@ -93,6 +109,11 @@ class Sweep:
         if self.trials is None:
             return [{}]
         return self.trials() if callable(self.trials) else self.trials
+
+
+def _check_count(name: str, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise SpaceError(f"{name}: {value!r} is not a whole number of at least 1")
 
 
 def _check_trials(trials: Any) -> None:
