@@ -24,7 +24,7 @@ def run_in_process(queue: TrialQueue, run: Run, observer: Observer) -> None:
 
         outcome = run_trial(trial.paths, trial.configuration, run, partial(_tell, observer, trial))
         queue.settle(trial.signature, outcome)
-        if outcome != "claimed":
+        if outcome != "claimed" and outcome != "interrupted":
             observer.ended(trial, outcome)
 
 

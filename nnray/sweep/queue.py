@@ -6,11 +6,14 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from nnray.store.claim import is_claimed
 from nnray.store.record import Record
 from nnray.sweep.plan import PlannedTrial
+
+if TYPE_CHECKING:
+    from nnray.training.runner import Outcome
 
 Result = Literal["completed", "stopped", "failed"]
 
@@ -71,12 +74,12 @@ class TrialQueue:
                 return trial
         return None
 
-    def settle(self, signature: str, outcome: Result | Literal["claimed"]) -> None:
-        """Note what became of a trial that :meth:`take` handed out."""
+    def settle(self, signature: str, outcome: Outcome) -> None:
+        """Note what became of a trial that :meth:`take` handed out; one that was interrupted has no result."""
         trial = self._here.pop(signature)
         if outcome == "claimed":
             self._elsewhere[signature] = trial
-        else:
+        elif outcome != "interrupted":
             self.results[signature] = outcome
 
     def _look_elsewhere(self) -> None:

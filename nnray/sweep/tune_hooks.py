@@ -61,7 +61,7 @@ class QueueSearcher(_NotSaved, Searcher):
         if outcome == "failed":
             _record_failure(trial, (result or {}).get("error") or _WORKER_LOST)
         self._queue.settle(trial.signature, outcome)
-        if outcome != "claimed":
+        if outcome != "claimed" and outcome != "interrupted":
             self._observer.ended(trial, outcome)
 
     def save(self, checkpoint_path: str) -> None:

@@ -7,7 +7,7 @@ import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -16,6 +16,7 @@ from nnray.store.metrics_log import Row, keep_rows_before
 from nnray.store.weights import kept_epochs
 from nnray.training.epoch_recorder import EpochRecorder
 from nnray.training.resume import ResumeState, read_resume_state
+from nnray.training.stopping import LeaveTraining
 from nnray.trial.configuration import Configuration
 from nnray.trial.options import CheckpointOptions
 from nnray.trial.paths import TrialPaths
@@ -27,6 +28,7 @@ _OWN_TRAINER_OPTIONS = ("callbacks", "deterministic")
 class Fitted:
     """What a finished fit says of itself: see the fields of the same names in a trial's record."""
 
+    status: Literal["completed", "stopped"]
     duration_s: float
     device: str
     data_fingerprint: str | None
@@ -43,8 +45,11 @@ def fit(
     Args:
         configuration: What to train.
         paths: Where metrics, checkpoints and the resume state are kept.
-        on_epoch: Called with the row of metrics after each epoch.
+        on_epoch: Called with the row of metrics after each epoch; may raise StopTraining or InterruptTraining.
         progress: Whether to show Lightning's progress bar.
+
+    Raises:
+        InterruptTraining: If ``on_epoch`` raised it; the state to continue from is kept.
     """
     data = configuration.build_data()
     facts = configuration.data_facts(data)
@@ -61,7 +66,8 @@ def fit(
             path.unlink()
 
     resume = ResumeState(paths.resume, state)
-    recorder = EpochRecorder(paths, CheckpointOptions(**configuration.values["checkpoint"]), model, rows, on_epoch)
+    options = CheckpointOptions(**configuration.values["checkpoint"])
+    recorder = EpochRecorder(paths, options, model, rows, functools.partial(_tell, on_epoch, resume))
     trainer = _trainer(configuration, resume, recorder, progress)
     try:
         trainer.fit(task, datamodule=data)
@@ -70,7 +76,16 @@ def fit(
             raise KeyboardInterrupt from None
         raise
     fingerprint = data.fingerprint() if hasattr(data, "fingerprint") else None
-    return Fitted(resume.elapsed_s, _device_name(trainer), fingerprint, facts)
+    status: Literal["completed", "stopped"] = "stopped" if resume.stopped else "completed"
+    return Fitted(status, resume.elapsed_s, _device_name(trainer), fingerprint, facts)
+
+
+def _tell(on_epoch: Callable[[Row], None] | None, resume: ResumeState, row: Row) -> None:
+    if on_epoch is not None:
+        try:
+            on_epoch(row)
+        except LeaveTraining as request:
+            resume.leave(request)
 
 
 def _classes(facts: dict[str, Any]) -> dict[str, Any]:

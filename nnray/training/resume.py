@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Callback
 
 from nnray.store.files import replacing
 from nnray.training.isolation import random_state, set_random_state
+from nnray.training.stopping import LeaveTraining, StopTraining
 
 FORMAT = 2
 """Version of the file's layout; a file of another version is not used."""
@@ -39,6 +40,17 @@ class ResumeState(Callback):
         self._state = state
         self._elapsed_s = float(state["elapsed_s"]) if state else 0.0
         self._started = time.perf_counter()
+        self._request: LeaveTraining | None = None
+        self._stopped = False
+
+    def leave(self, request: LeaveTraining) -> None:
+        """Leave the training when the next epoch begins, once the state that it begins with is kept."""
+        self._request = request
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the training was stopped before its last epoch."""
+        return self._stopped
 
     @property
     def elapsed_s(self) -> float:
@@ -66,6 +78,14 @@ class ResumeState(Callback):
             }
             with replacing(self._path) as beside:
                 torch.save({**state, **_collect(trainer, pl_module)}, beside)
+            self._leave_if_asked()
+
+    def _leave_if_asked(self) -> None:
+        if isinstance(self._request, StopTraining):
+            self._stopped = True
+            raise StopIteration  # which ends Lightning's loop over the epochs, and on_train_end is called
+        if self._request is not None:
+            raise self._request
 
 
 def read_resume_state(path: Path) -> dict[str, Any] | None:

@@ -19,10 +19,11 @@ from nnray.training.fitting import fit
 from nnray.training.isolation import isolated
 from nnray.training.log_capture import captured
 from nnray.training.provenance import Code, library_versions
+from nnray.training.stopping import InterruptTraining
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import TrialPaths
 
-Outcome = Literal["completed", "stopped", "failed", "claimed"]
+Outcome = Literal["completed", "stopped", "failed", "interrupted", "claimed"]
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,12 @@ def run_trial(
         paths: The trial's folder, which exists and holds its configuration.
         configuration: The same configuration, resolved.
         run: How the command wants it run.
-        on_epoch: Called with the row of metrics after each epoch.
+        on_epoch: Called with the row of metrics after each epoch; ends the trial early by raising StopTraining or
+            InterruptTraining (:mod:`nnray.training.stopping`).
 
     Returns:
-        What became of the trial; ``claimed`` if another process is training it.
+        What became of the trial; ``interrupted`` if it is to be continued later, ``claimed`` if another process is
+        training it.
     """
     claim = Claim.acquire(paths.claim)
     if claim is None:
@@ -87,7 +90,7 @@ def run_trial(
         record.write(paths.record)
         if record.status == "completed":
             paths.resume.unlink(missing_ok=True)
-        return record.status  # type: ignore[return-value]
+        return "interrupted" if record.status == "pending" else record.status  # type: ignore[return-value]
 
 
 def _failed_just_now(record: Record, run: Run) -> bool:
@@ -104,10 +107,12 @@ def _trained(
                 fitted = fit(configuration, paths, on_epoch, run.progress)
         except KeyboardInterrupt:
             raise
+        except InterruptTraining:
+            return dataclasses.replace(record, status="pending")
         except BaseException as error:  # a trial's own failure, sys.exit() included, is a result
             trace = traceback.format_exc()
             with contextlib.suppress(OSError):  # a full disk, say: the record is what counts
                 log.write(trace)
             line = " ".join(f"{type(error).__name__}: {error}".split())
             return dataclasses.replace(record, status="failed", ended=now(), error=line, traceback=trace)
-    return dataclasses.replace(record, status="completed", ended=now(), **dataclasses.asdict(fitted))
+    return dataclasses.replace(record, ended=now(), **dataclasses.asdict(fitted))
