@@ -16,7 +16,6 @@ from nnray.store.metrics_log import Row, keep_rows_before
 from nnray.store.weights import kept_epochs
 from nnray.training.epoch_recorder import EpochRecorder
 from nnray.training.resume import ResumeState, read_resume_state
-from nnray.training.stopping import LeaveTraining
 from nnray.trial.configuration import Configuration
 from nnray.trial.options import CheckpointOptions
 from nnray.trial.paths import TrialPaths
@@ -65,9 +64,9 @@ def fit(
         if epoch >= first_epoch:
             path.unlink()
 
-    resume = ResumeState(paths.resume, state)
+    resume = ResumeState(paths.resume, state, on_epoch)
     options = CheckpointOptions(**configuration.values["checkpoint"])
-    recorder = EpochRecorder(paths, options, model, rows, functools.partial(_tell, on_epoch, resume))
+    recorder = EpochRecorder(paths, options, model, rows, resume.epoch_ended)
     trainer = _trainer(configuration, resume, recorder, progress)
     try:
         trainer.fit(task, datamodule=data)
@@ -78,14 +77,6 @@ def fit(
     fingerprint = data.fingerprint() if hasattr(data, "fingerprint") else None
     status: Literal["completed", "stopped"] = "stopped" if resume.stopped else "completed"
     return Fitted(status, resume.elapsed_s, _device_name(trainer), fingerprint, facts)
-
-
-def _tell(on_epoch: Callable[[Row], None] | None, resume: ResumeState, row: Row) -> None:
-    if on_epoch is not None:
-        try:
-            on_epoch(row)
-        except LeaveTraining as request:
-            resume.leave(request)
 
 
 def _classes(facts: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,10 @@ leaves plateau schedulers out.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from nnray.store.files import replacing
+from nnray.store.metrics_log import Row
 from nnray.training.isolation import random_state, set_random_state
 from nnray.training.stopping import LeaveTraining, StopTraining
 
@@ -33,24 +36,25 @@ class ResumeState(Callback):
     Args:
         path: The file to keep.
         state: What :func:`read_resume_state` found there, or None to start from the beginning.
+        on_epoch: Called with the row of each epoch when the state behind it is kept; may raise StopTraining or
+            InterruptTraining (:mod:`nnray.training.stopping`).
+
+    Attributes:
+        stopped: Whether the training was stopped before its last epoch.
     """
 
-    def __init__(self, path: Path, state: dict[str, Any] | None) -> None:
+    def __init__(self, path: Path, state: dict[str, Any] | None, on_epoch: Callable[[Row], None] | None = None) -> None:
         self._path = path
         self._state = state
         self._elapsed_s = float(state["elapsed_s"]) if state else 0.0
         self._started = time.perf_counter()
-        self._request: LeaveTraining | None = None
-        self._stopped = False
+        self._on_epoch = on_epoch
+        self._untold: Row | None = None
+        self.stopped = False
 
-    def leave(self, request: LeaveTraining) -> None:
-        """Leave the training when the next epoch begins, once the state that it begins with is kept."""
-        self._request = request
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the training was stopped before its last epoch."""
-        return self._stopped
+    def epoch_ended(self, row: Row) -> None:
+        """Note what is to be told of an epoch once the state to continue behind it is kept."""
+        self._untold = row
 
     @property
     def elapsed_s(self) -> float:
@@ -78,14 +82,21 @@ class ResumeState(Callback):
             }
             with replacing(self._path) as beside:
                 torch.save({**state, **_collect(trainer, pl_module)}, beside)
-            self._leave_if_asked()
+            try:
+                self._tell()
+            except StopTraining:
+                self.stopped = True
+                raise StopIteration from None  # which ends Lightning's loop over the epochs; on_train_end is called
 
-    def _leave_if_asked(self) -> None:
-        if isinstance(self._request, StopTraining):
-            self._stopped = True
-            raise StopIteration  # which ends Lightning's loop over the epochs, and on_train_end is called
-        if self._request is not None:
-            raise self._request
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tell of the last epoch."""
+        with contextlib.suppress(LeaveTraining):  # there is nothing left to leave
+            self._tell()
+
+    def _tell(self) -> None:
+        row, self._untold = self._untold, None
+        if row is not None and self._on_epoch is not None:
+            self._on_epoch(row)
 
 
 def read_resume_state(path: Path) -> dict[str, Any] | None:

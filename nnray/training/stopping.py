@@ -1,7 +1,7 @@
 """End a trial before its last epoch, from the ``on_epoch`` callback of :func:`nnray.training.runner.run_trial`.
 
-Raised after an epoch, either exception takes effect when the next one would begin: by then the state to continue from
-is on disk, and no epoch is trained twice. Raised after the last epoch they change nothing: the trial is complete.
+The callback is called when the state to continue behind the epoch is on disk, so that no epoch is trained twice. Raised
+after the last epoch they change nothing: the trial is complete.
 """
 
 from __future__ import annotations
