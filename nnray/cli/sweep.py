@@ -26,6 +26,7 @@ from nnray.trial.importing import make_importable
 from nnray.trial.merging import parse_assignments
 
 if TYPE_CHECKING:
+    from nnray.sweep.code_snapshot import CodeSnapshot
     from nnray.sweep.launch import Executor, Outcome
     from nnray.sweep.plan import Plan
 
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
     from nnray.store.record import now
     from nnray.sweep.changes import changes_since
+    from nnray.sweep.code_snapshot import CodeSnapshot
     from nnray.sweep.display import Display
     from nnray.sweep.launch import carry_out
     from nnray.sweep.plan import make_plan
@@ -81,12 +83,13 @@ def run(arguments: argparse.Namespace) -> int:
         given = {} if sweep.resources is None or callable(sweep.resources) else sweep.resources
         sweep = dataclasses.replace(sweep, resources={**given, **parse_assignments(arguments.resources)})
     store = store_paths(arguments.store)
+    modules = CodeSnapshot.take(sys.path, left_out=[store.root])
     plan = make_plan(sweep, store, space.absolute().parent, parse_assignments(arguments.set), arguments.retry_failed)
     code = code_of(space.absolute().parent)
     changes = changes_since(plan, code, space)
     if arguments.code_changed == "retrain":
         plan = dataclasses.replace(plan, retrain=changes.signatures)
-    for line in (*_plan_lines(plan), *changes.lines(code)):
+    for line in (*_plan_lines(plan), *changes.lines(code), *_uncovered_lines(modules)):
         console.print(line, markup=False, soft_wrap=True)
     if changes.signatures and arguments.code_changed == "fail":
         raise SpaceError(
@@ -96,7 +99,11 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_OK
 
     outcome = carry_out(
-        plan, Run(code, started), _executor(arguments, sweep.resources), Display(plan, console), arguments.mlflow_uri
+        plan,
+        Run(code, started),
+        _executor(arguments, sweep.resources, modules),
+        Display(plan, console),
+        arguments.mlflow_uri,
     )
     for line in _result_lines(plan, outcome, time.monotonic() - begun, arguments):
         console.print(line, markup=False, soft_wrap=True)
@@ -105,14 +112,14 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_OK if _complete(plan, outcome) == len(plan.trials) else EXIT_FAILED_TRIALS
 
 
-def _executor(arguments: argparse.Namespace, resources: Any) -> Executor:
+def _executor(arguments: argparse.Namespace, resources: Any, modules: CodeSnapshot) -> Executor:
     if arguments.in_process:
         from nnray.sweep.in_process import run_in_process
 
         return nullcontext(run_in_process)
     from nnray.sweep.on_ray import RayOptions, ray_executor
 
-    return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, Resources.of(resources)))
+    return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, Resources.of(resources), modules))
 
 
 def _refuse_ignored_options(arguments: argparse.Namespace) -> None:
@@ -149,6 +156,13 @@ def _plan_lines(plan: Plan) -> list[str]:
     if plan.departed:
         lines.append(f"no longer in the space: {len(plan.departed)} trials; they leave the tables, their folders stay")
     return lines
+
+
+def _uncovered_lines(modules: CodeSnapshot) -> list[str]:
+    return [
+        f"{folder}: too many files to keep all code as it is now; edits deep in it reach trials"
+        for folder in modules.uncovered
+    ]
 
 
 def _complete(plan: Plan, outcome: Outcome) -> int:

@@ -13,6 +13,7 @@ from functools import partial
 
 from nnray.space.resources import Resources
 from nnray.sweep.capacity import capacity_of_cluster
+from nnray.sweep.code_snapshot import CodeSnapshot
 from nnray.sweep.launch import Execute
 from nnray.sweep.observer import Observer
 from nnray.sweep.queue import TrialQueue
@@ -28,11 +29,13 @@ class RayOptions:
         address: The cluster to join; None for $RAY_ADDRESS, or else this machine.
         max_concurrent: Bound on the number of trials at a time; None for as many as fit.
         resources: What one trial occupies.
+        code: The modules of a person's own that workers import; left out, as they are now.
     """
 
     address: str | None = None
     max_concurrent: int | None = None
     resources: Resources = dataclasses.field(default_factory=Resources)
+    code: CodeSnapshot = dataclasses.field(default_factory=lambda: CodeSnapshot.take(sys.path))
 
 
 @contextmanager
@@ -52,16 +55,23 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
             # A trial that waits makes Tune ask for a worker of its own, which it never gets: a placement group made and
             # removed per trial. On a cluster that others use or that can grow, Tune must ask to be given more.
             at_a_time = min(slots, at_a_time or slots)
-        yield partial(_run, request=request, at_a_time=at_a_time)
+        yield partial(_run, request=request, at_a_time=at_a_time, code=options.code)
 
 
-def _run(queue: TrialQueue, run: Run, observer: Observer, request: dict[str, float], at_a_time: int | None) -> None:
+def _run(
+    queue: TrialQueue,
+    run: Run,
+    observer: Observer,
+    request: dict[str, float],
+    at_a_time: int | None,
+    code: CodeSnapshot,
+) -> None:
     from ray import tune
 
     from nnray.sweep import worker
     from nnray.sweep.tune_hooks import WORKER_DEATHS, Messenger, QueueSearcher
 
-    train = tune.with_parameters(worker.train, run=run, path=list(sys.path))
+    train = tune.with_parameters(worker.train, run=run, code=code)
     with tempfile.TemporaryDirectory(prefix="nnray-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(train, request),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,23 +12,24 @@ from nnray.store.metrics_log import Row, metrics_of
 from nnray.trial.paths import TrialPaths
 
 if TYPE_CHECKING:
+    from nnray.sweep.code_snapshot import CodeSnapshot
     from nnray.training.runner import Run
 
 _REPORT_EVERY_S = 0.5
 _warm = False
 
 
-def train(config: dict[str, Any], run: Run, path: list[str]) -> None:
+def train(config: dict[str, Any], run: Run, code: CodeSnapshot) -> None:
     """Train one trial; a Ray Tune function trainable.
 
     Args:
         config: ``folder`` of the trial, its ``signature`` (for the driver) and its resolved ``configuration`` as YAML.
         run: How the command wants it run.
-        path: Where the driver finds modules.
+        code: The modules of a person's own as they were when the command started.
     """
     from ray import tune
 
-    _warm_up(path)
+    _warm_up(code)
     from nnray.training.runner import run_trial
     from nnray.trial import resolve
     from nnray.trial.yaml_loader import load_yaml
@@ -53,11 +53,11 @@ def train(config: dict[str, Any], run: Run, path: list[str]) -> None:
         tune.report({"outcome": outcome, "done": True})
 
 
-def _warm_up(path: list[str]) -> None:
+def _warm_up(code: CodeSnapshot) -> None:
     global _warm
     if _warm:
         return
-    sys.path[:0] = [entry for entry in path if entry not in sys.path]
+    code.activate()
     if not _has_gpu():
         # PyTorch's optimizers ask for accelerators at every step, which loads NVIDIA's library each time it is asked.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
