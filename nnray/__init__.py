@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nnray.space import Sweep, grid
+    from nnray.space import Sweep, grid, zipped
     from nnray.store import open  # noqa: A004 - nnray.open is the name that people expect
 
-__all__ = ["Sweep", "grid", "open"]
+__all__ = ["Sweep", "grid", "open", "zipped"]
 
-_HOMES = {"Sweep": "nnray.space", "grid": "nnray.space", "open": "nnray.store"}
+_HOMES = {"Sweep": "nnray.space", "grid": "nnray.space", "open": "nnray.store", "zipped": "nnray.space"}
 
 
 def __getattr__(name: str) -> Any:

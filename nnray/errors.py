@@ -15,7 +15,7 @@ class ConfigurationError(NnrayError):
 
 
 class SpaceError(NnrayError):
-    """A search space cannot be read, or makes no trials or the same trial twice."""
+    """A search space cannot be read, makes no trials, or asks for what no machine has."""
 
 
 class GraphError(NnrayError):

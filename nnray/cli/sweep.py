@@ -153,6 +153,7 @@ def _plan_lines(plan: Plan) -> list[str]:
     if plan.retrain:
         parts.append(f"{len(plan.retrain)} to train anew")
     lines = [f"{plan.sweep.name}: {len(plan.trials)} trials: {', '.join(parts)}", f"store: {plan.store.root}"]
+    lines += plan.notes
     if plan.departed:
         lines.append(f"no longer in the space: {len(plan.departed)} trials; they leave the tables, their folders stay")
     return lines

@@ -30,11 +30,16 @@ def grid(*values: Any) -> Grid:
     Raises:
         SpaceError: If there are no values.
     """
+    return Grid(listed("grid", values))
+
+
+def listed(name: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the values given to ``grid`` or ``zipped``, whichever of the two ways they are written in."""
     if len(values) == 1 and isinstance(values[0], Iterable) and not isinstance(values[0], (str, bytes, dict)):
         values = tuple(values[0])
     if not values:
-        raise SpaceError("grid() has no values: give some, as in grid(8, 16) or grid(range(4))")
-    return Grid(tuple(_plain(value) for value in values))
+        raise SpaceError(f"{name}() has no values: give some, as in {name}(8, 16) or {name}(range(4))")
+    return tuple(_plain(value) for value in values)
 
 
 def _plain(value: Any) -> Any:

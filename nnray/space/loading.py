@@ -6,11 +6,12 @@ import dataclasses
 import importlib.util
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nnray.errors import ConfigurationError, NnrayError, SpaceError, did_you_mean
-from nnray.space.grid import grid
+from nnray.space.notation import described_value
 from nnray.space.sweep import Sweep
 from nnray.trial.importing import make_importable
 from nnray.trial.merging import read_configuration_file
@@ -21,8 +22,9 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Sweep))
 def load_sweep(path: str | Path) -> Sweep:
     """Return the one Sweep in a Python file (or the one called ``sweep``), or what a JSON or YAML file describes.
 
-    In a JSON or YAML file the fields are those of :class:`Sweep`, and a list in ``space`` is a grid. The folder of
-    the file becomes importable and stays so, so that class paths can name modules beside it.
+    In a JSON or YAML file the fields are those of :class:`Sweep`; what varies is written as
+    :mod:`nnray.space.notation` says, and text in ``trials`` is the file of another space. The folder of the file
+    becomes importable and stays so, so that class paths can name modules beside it.
 
     Raises:
         SpaceError: If there is no such file, it fails, or it defines no sweep; the message is one line.
@@ -96,13 +98,24 @@ def _described(path: Path) -> Sweep:
     if not isinstance(space, dict):
         raise SpaceError(f"{path}: space: a mapping of dotted keys is expected, not {space!r}")
     try:
-        values["space"] = {key: _axis(key, value) for key, value in space.items()}
+        values["space"] = {key: described_value(f"space: {key}", value) for key, value in space.items()}
+        if isinstance(values.get("trials"), list):
+            values["trials"] = [_described_item(path, item) for item in values["trials"]]
         return Sweep(**values)
     except SpaceError as error:
         raise SpaceError(f"{path}: {error}") from error
 
 
-def _axis(key: str, value: Any) -> Any:
-    if value == []:
-        raise SpaceError(f"space: {key}: the list has no values")
-    return grid(value) if isinstance(value, list) else value
+def _described_item(path: Path, item: Any) -> Any:
+    """Return an item of ``trials``; text is the file of another space, whose base lies beside that file."""
+    if isinstance(item, str):
+        inner = load_sweep(path.parent / item)
+        folder = (path.parent / item).absolute().parent
+        return inner if isinstance(inner.base, Mapping) else dataclasses.replace(inner, base=folder / inner.base)
+    if not isinstance(item, dict):
+        return item
+    # A list stays one value here: an item is mostly a single trial.
+    return {
+        key: value if isinstance(value, list) else described_value(f"trials: {key}", value)
+        for key, value in item.items()
+    }

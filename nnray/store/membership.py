@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
@@ -59,10 +60,17 @@ def members(store: StorePaths, sweep: str) -> Iterator[TrialPaths]:
 
 def trial_folders(store: StorePaths) -> Iterator[TrialPaths]:
     """Yield the folder of every trial, in the order of signatures."""
-    if store.trials.is_dir():
-        for folder in sorted(store.trials.iterdir()):
-            if folder.is_dir() and not folder.name.startswith("."):
-                yield TrialPaths(folder)
+    for name in sorted(folder_names(store)):
+        yield store.trial(name)
+
+
+def folder_names(store: StorePaths) -> frozenset[str]:
+    """Return the names of all trials' folders, which are their short signatures, with one listing of the store."""
+    try:
+        with os.scandir(store.trials) as entries:
+            return frozenset(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
 
 
 def sweeps_of(paths: TrialPaths) -> list[str]:

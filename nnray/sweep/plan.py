@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from nnray.errors import NnrayError, SpaceError, StoreError
+from nnray.errors import StoreError
+from nnray.space.resources import Resources
 from nnray.space.sweep import Sweep
 from nnray.store.claim import Claim, is_claimed
 from nnray.store.files import write_text
-from nnray.store.membership import Membership, members
+from nnray.store.membership import Membership, folder_names, members
 from nnray.store.record import Record
 from nnray.store.weights import kept_epochs
 from nnray.sweep.adoption import adopt, find_adoptable, is_half_adopted
-from nnray.trial.configuration import Configuration, resolve
-from nnray.trial.merging import merge
-from nnray.trial.name import trial_names
+from nnray.sweep.expansion import expand
+from nnray.trial.configuration import Configuration
 from nnray.trial.paths import StorePaths, TrialPaths
-
-_CHECKED_PARTS = 200
-"""So many different networks are built to see whether they can be; of more, the rest show it when they run."""
 
 State = Literal["complete", "stopped", "failed", "running", "resume", "run"]
 
@@ -42,6 +38,7 @@ class PlannedTrial:
         record: What is recorded of it, None if nothing is.
         former: The folder that holds it under a signature that it had before an option was added, if there is one; to
             be taken over (:mod:`nnray.sweep.adoption`).
+        resources: What it occupies while it is trained.
     """
 
     configuration: Configuration
@@ -50,6 +47,7 @@ class PlannedTrial:
     state: State
     record: Record | None
     former: TrialPaths | None = None
+    resources: Resources = field(default_factory=Resources)
 
     @property
     def signature(self) -> str:
@@ -68,6 +66,7 @@ class Plan:
         departed: Folders of trials that the sweep listed and that are no longer in its space.
         retry_failed: Whether trials that failed before are trained again.
         retrain: Signatures of trials whose results are thrown away and that are trained anew.
+        notes: What a person should know of how the sweep became these trials, a line each.
     """
 
     sweep: Sweep
@@ -76,6 +75,7 @@ class Plan:
     departed: tuple[TrialPaths, ...]
     retry_failed: bool = False
     retrain: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
 
     @property
     def todo(self) -> tuple[PlannedTrial, ...]:
@@ -139,91 +139,55 @@ def make_plan(
         sweep: What is asked for.
         store: Where results are kept.
         folder: Where the sweep's base file is looked up.
-        settings: Dotted keys that win over all others; trials that they make the same are one trial.
+        settings: Dotted keys that win over all others; grids among them multiply the sweep.
         retry_failed: Whether trials that failed before are to be trained again.
 
     Raises:
         ConfigurationError: If a trial's configuration is wrong.
-        SpaceError: If there are no trials, or two are the same.
+        SpaceError: If there are no trials, or the sweep's functions fail.
         StoreError: If the store's records are damaged or it cannot be written.
     """
-    settings = settings or {}
-    # Twice: a class that is set has to be there before the space's arguments are put into it, and to be there still
-    # after a trial that names another.
-    base = merge(sweep.base_configuration(folder), settings)
-    configurations = [resolve(merge(base, overrides, settings)) for overrides in _expanded(sweep)]
-    if settings:
-        configurations = list(
-            {configuration.full_signature: configuration for configuration in configurations}.values()
-        )
-    if not configurations:
-        raise SpaceError(f"the sweep {sweep.name} has no trials")
-    names = trial_names([configuration.flat() for configuration in configurations])
-    _refuse_duplicates(sweep, configurations, names)
-    _refuse_impossible_parts(configurations)
+    expansion = expand(sweep, folder, settings)
     check_place(store)
-    places = (Membership(name, position, sweep.metric, sweep.mode) for position, name in enumerate(names))
-    trials = planned_trials(store, list(zip(configurations, places, strict=True)))
+    places = (Membership(name, position, sweep.metric, sweep.mode) for position, name in enumerate(expansion.names))
+    entries = map(Entry, expansion.configurations, places, expansion.resources)
+    trials = planned_trials(store, list(entries))
     here = {folder.signature for trial in trials for folder in (trial.paths, trial.former) if folder is not None}
     departed = tuple(paths for paths in members(store, sweep.name) if paths.signature not in here)
-    return Plan(sweep, store, trials, departed, retry_failed)
-
-
-def _expanded(sweep: Sweep) -> Iterable[Mapping[str, Any]]:
-    try:
-        return list(sweep.overrides())
-    except NnrayError:
-        raise
-    except Exception as error:  # the person's own generator
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise SpaceError(f"trials of the sweep {sweep.name}: {reason}") from error
-
-
-def _refuse_impossible_parts(configurations: list[Configuration]) -> None:
-    seen: set[str] = set()
-    for configuration in configurations:
-        parts = json.dumps([configuration.values["data"], configuration.values["model"]], sort_keys=True)
-        if parts not in seen:
-            configuration.check_parts()
-            seen.add(parts)
-        if len(seen) == _CHECKED_PARTS:
-            return
-
-
-def _refuse_duplicates(sweep: Sweep, configurations: list[Configuration], names: list[str]) -> None:
-    seen: dict[str, int] = {}
-    for number, configuration in enumerate(configurations, start=1):
-        first = seen.setdefault(configuration.full_signature, number)
-        if first != number:
-            raise SpaceError(
-                f"trials {first} ({names[first - 1]}) and {number} ({names[number - 1]}) of the sweep {sweep.name} are "
-                f"the same ({configuration.signature}): they differ in nothing that can change a result"
-            )
+    return Plan(sweep, store, trials, departed, retry_failed, notes=expansion.notes)
 
 
 def planned(store: StorePaths, configuration: Configuration, membership: Membership) -> PlannedTrial:
     """Return one trial with what the store knows of it: see :func:`planned_trials`."""
-    return planned_trials(store, [(configuration, membership)])[0]
+    return planned_trials(store, [Entry(configuration, membership)])[0]
 
 
-def planned_trials(store: StorePaths, entries: Sequence[tuple[Configuration, Membership]]) -> tuple[PlannedTrial, ...]:
+class Entry(NamedTuple):
+    """A trial that is asked for, before it is looked up in the store."""
+
+    configuration: Configuration
+    membership: Membership
+    resources: Resources = Resources()
+
+
+def planned_trials(store: StorePaths, entries: Sequence[Entry]) -> tuple[PlannedTrial, ...]:
     """Return trials with what the store knows of them; nothing is written.
 
     Raises:
         StoreError: If a record is damaged, or a folder belongs to another configuration.
     """
-    known = frozenset(configuration.signature for configuration, _ in entries)
-    missing = [
-        configuration for configuration, _ in entries if not store.trial(configuration.signature).folder.exists()
-    ]
-    former = find_adoptable(store, missing, known) if missing else {}
-    return tuple(_planned(store, *entry, former.get(entry[0].signature)) for entry in entries)
+    there = folder_names(store)  # in one go: to ask for each trial is slow on a network
+    missing = [entry.configuration for entry in entries if entry.configuration.signature not in there]
+    known = frozenset(entry.configuration.signature for entry in entries)
+    former = find_adoptable(store, missing, known) if missing and not there <= known else {}
+    return tuple(_planned(store, entry, there, former.get(entry.configuration.signature)) for entry in entries)
 
 
-def _planned(
-    store: StorePaths, configuration: Configuration, membership: Membership, former: TrialPaths | None
-) -> PlannedTrial:
+def _planned(store: StorePaths, entry: Entry, there: frozenset[str], former: TrialPaths | None) -> PlannedTrial:
+    configuration, membership, resources = entry
     paths = store.trial(configuration.signature)
+    if former is None and configuration.signature not in there:
+        return PlannedTrial(configuration, membership, paths, "run", None, None, resources)
     record = Record.read((former or paths).record)
     if former is None and record is not None and record.signature != configuration.full_signature:
         if not is_half_adopted(paths, record):
@@ -232,7 +196,8 @@ def _planned(
                 f"{record.signature} and {configuration.full_signature}"
             )
         former = paths
-    return PlannedTrial(configuration, membership, paths, _state(former or paths, record), record, former)
+    state = _state(former or paths, record)
+    return PlannedTrial(configuration, membership, paths, state, record, former, resources)
 
 
 def _state(paths: TrialPaths, record: Record | None) -> State:

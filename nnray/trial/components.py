@@ -25,6 +25,7 @@ from nnray.trial import options
 from nnray.trial.merging import HOMES
 from nnray.trial.parser_errors import parser_error_line
 from nnray.trial.plain_data import plain_arguments
+from nnray.trial.plain_numbers import number_types, plain_numbers
 
 # The annotation of TrainerOptions.callbacks is resolved by jsonargparse in the module that defines the class.
 options.Callback = Callback
@@ -133,6 +134,8 @@ def resolve_arguments(
 ) -> dict[str, Any]:
     """Return all arguments of ``cls`` as plain data, defaults filled in and values brought to their declared types.
 
+    Results are shared by all that give the same arguments, and are to be read only.
+
     Args:
         prefix: The dotted key of the arguments, for error messages (``model.init_args``).
         cls: The class.
@@ -142,20 +145,30 @@ def resolve_arguments(
     Raises:
         ConfigurationError: On an argument that is unknown, missing or of the wrong type; the message names its key.
     """
+    numbers = plain_numbers(_number_types(cls, linked), given)
+    if numbers:
+        others = {name: value for name, value in given.items() if name not in numbers}
+        template = _template(prefix, cls, linked, tuple(numbers), _Given(given, _text_of(prefix, others), numbers))
+        if template is not None:
+            return _filled(template, tuple(numbers.items()))
+    return _resolved(prefix, cls, linked, _Given(given, _text_of(prefix, given)))
+
+
+def _text_of(prefix: str, given: Mapping[str, Any]) -> str:
     try:
         text = json.dumps(given, sort_keys=True, default=repr)
         if "\\ud" in text:  # perhaps half of a surrogate pair, which no file can hold
             json.dumps(given, default=repr, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as error:  # keys that are not text, or a value that holds itself
         raise ConfigurationError(f"{prefix or 'the configuration'}: {given!r} is not plain data: {error}") from error
-    return json.loads(_resolved_text(prefix, cls, text, linked, _Given(given, text)))
+    return text
 
 
 class _Given:
-    """Arguments that are equal in a cache when their text is."""
+    """Arguments that are equal in a cache when their text is, whatever their ``numbers``, which are not in it."""
 
-    def __init__(self, values: Mapping[str, Any], text: str) -> None:
-        self.values, self.text = values, text
+    def __init__(self, values: Mapping[str, Any], text: str, numbers: Mapping[str, float] | None = None) -> None:
+        self.values, self.text, self.numbers = values, text, numbers or {}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Given) and self.text == other.text
@@ -164,8 +177,43 @@ class _Given:
         return hash(self.text)
 
 
+class _Template:
+    """Resolved arguments some of whose numbers are still to be replaced; equal only to itself."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+
+@functools.cache
+def _number_types(cls: type, linked: frozenset[str]) -> Mapping[str, type]:
+    actions = {action.dest.removeprefix("init_args."): action for action in _parser(cls, linked)._actions}
+    hints = {name: getattr(action, "_typehint", action.type) for name, action in actions.items()}
+    return number_types(hints)
+
+
 @functools.lru_cache(maxsize=4096)
-def _resolved_text(prefix: str, cls: type, text: str, linked: frozenset[str], given: _Given) -> str:
+def _template(
+    prefix: str, cls: type, linked: frozenset[str], names: tuple[str, ...], given: _Given
+) -> _Template | None:
+    """Return what the arguments are whose numbers ``names`` are still to be put in.
+
+    To parse arguments takes a hundred times as long as to put a number into them, so those that differ in such numbers
+    alone are parsed once. None if the parser makes something else of a number than was expected.
+    """
+    resolved = _resolved(prefix, cls, linked, _Given(given.values, _text_of(prefix, given.values)))
+    same = (
+        type(resolved.get(name)) is type(value) and resolved[name] == value for name, value in given.numbers.items()
+    )
+    return _Template(resolved) if all(same) else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _filled(template: _Template, numbers: tuple[tuple[str, float], ...]) -> dict[str, Any]:
+    return {**template.values, **dict(numbers)}
+
+
+@functools.lru_cache(maxsize=4096)
+def _resolved(prefix: str, cls: type, linked: frozenset[str], given: _Given) -> dict[str, Any]:
     parser = _parser(cls, linked)
     known = parser.get_defaults().get("init_args", {})
     for name in given.values:
@@ -190,7 +238,7 @@ def _resolved_text(prefix: str, cls: type, text: str, linked: frozenset[str], gi
     except Exception as error:  # jsonargparse raises ArgumentError, and whatever a type's own conversion raises
         at_fault = next((value for name, value in given.values.items() if f'"init_args.{name}"' in str(error)), None)
         raise ConfigurationError(parser_error_line(prefix, str(error), at_fault, _arguments_at)) from error
-    return plain_arguments(prefix, parser, parsed, given.values)
+    return json.loads(plain_arguments(prefix, parser, parsed, given.values))
 
 
 def _admits_none(parser: jsonargparse.ArgumentParser, name: str) -> bool:

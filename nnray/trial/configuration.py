@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from nnray.errors import ConfigurationError, NnrayError, did_you_mean
@@ -137,7 +137,14 @@ def resolve(raw: Mapping[str, Any]) -> Configuration:
         ConfigurationError: On an unknown key, a wrong type, a class that cannot be imported, or parts that don't fit
             together; the message is one line and names the key.
     """
-    raw = merge({}, raw)
+    return resolve_merged(merge({}, raw))
+
+
+def resolve_merged(raw: dict[str, Any]) -> Configuration:
+    """Return what :func:`resolve` does, of a nested dict that :func:`nnray.trial.merge` has made.
+
+    Parts that are alike in two configurations may be one object in both.
+    """
     for key in raw:
         if key not in KEYS:
             raise ConfigurationError(f"{key}: there is no such key{did_you_mean(str(key), KEYS)}")
@@ -157,7 +164,7 @@ class _Resolution:
         values.update(self._components())
         for name, cls in _GROUPS.items():
             values[name] = self._group(name, cls, self.raw.get(name))
-        return Configuration(values, frozenset(self.unsigned))
+        return Configuration(values, _shared(frozenset(self.unsigned)))
 
     def _group(self, name: str, cls: type, given: Any) -> dict[str, Any]:
         from nnray.trial.components import resolve_arguments
@@ -252,6 +259,12 @@ class _Resolution:
     def _declare_unsigned(self, cls: type, prefix: str) -> None:
         names: frozenset[str] = getattr(cls, "unsigned_arguments", frozenset())
         self.unsigned.update(f"{prefix}.{name}" if prefix else name for name in names)
+
+
+@lru_cache(maxsize=256)
+def _shared(names: frozenset[str]) -> frozenset[str]:
+    """Return the one object for all equal sets: a sweep has one per trial."""
+    return names
 
 
 def _without(values: Mapping[str, Any], keys: list[list[str]]) -> dict[str, Any]:

@@ -6,6 +6,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from nnray.trial.merging import flatten
+
+_NAMING_KEYS = ("model.class_path", "data.class_path", "seed")
+"""What the only trial of a sweep is named after."""
 _MISSING = object()
 _AMBIGUOUS = frozenset(" \t\r\n=\"'[](),{}")
 
@@ -26,7 +30,7 @@ def trial_names(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     varying = _varying_keys(configurations)
     if not varying:
-        varying = [key for key in ("model.class_path", "data.class_path", "seed") if key in configurations[0]]
+        varying = [key for key in _NAMING_KEYS if key in configurations[0]]
     labels = _labels(varying)
     texts = {key: _texts(key, (values[key] for values in configurations if key in values)) for key in varying}
     words = (
@@ -34,6 +38,34 @@ def trial_names(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
         for values in configurations
     )
     return list(_numbered(" ".join(pairs) for pairs in words))
+
+
+def configuration_names(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what :func:`trial_names` does, of nested configurations, with a small part of the time and memory.
+
+    Parts that are one object in several configurations, as they are in those of a sweep, are looked into once.
+    """
+    if not configurations:
+        return []
+    flat: list[dict[str, Any]] = [{} for _ in configurations]
+    for part, value in configurations[0].items():
+        column = [values[part] for values in configurations]
+        if any(key.partition(".")[0] == part for key in _NAMING_KEYS) or any(other is not value for other in column):
+            leaves = _differing_leaves(part, column)
+            for values, other in zip(flat, column, strict=True):
+                values.update(leaves[id(other)])
+    return trial_names(flat)
+
+
+def _differing_leaves(part: str, column: Iterable[Any]) -> dict[int, dict[str, Any]]:
+    """Return, by the identity of each value in ``column``, those of its dotted keys in which the values differ."""
+    leaves = {identity: flatten({part: value}) for identity, value in {id(value): value for value in column}.items()}
+    first = next(iter(leaves.values()))
+    kept = set(first).intersection(_NAMING_KEYS)
+    for values in leaves.values():
+        kept.update(key for key, value in values.items() if not _same(value, first.get(key, _MISSING)))
+        kept.update(first.keys() - values.keys())
+    return {identity: {key: values[key] for key in values if key in kept} for identity, values in leaves.items()}
 
 
 def _varying_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -132,19 +133,40 @@ def test_departed_trials_leave_the_list_and_keep_their_folders(store):
 
 
 @pytest.mark.parametrize(
-    ("space", "trials", "names"),
+    ("space", "trials", "names", "note"),
     [
-        ({"seed": grid(0, 1, 0)}, None, r"1 \(seed=0\) and 3 \(seed=0 \(2\)\)"),
-        ({"optimizer.lr": grid(1, 1.0)}, None, r"1 \(.*\) and 2 \(.*\)"),
-        ({"trainer.accelerator": grid("cpu", "auto")}, None, r"1 \(accelerator=cpu\) and 2 \(accelerator=auto\)"),
-        ({}, [{"model.width": 4}, {"seed": 1}, {}], r"1 \(seed=0\) and 3 \(seed=0 \(2\)\)"),
+        ({"seed": grid(0, 1, 0)}, None, ["seed=0", "seed=1"], r"1 duplicate merged: trials 1 and 3 \(seed=0\) differ"),
+        (
+            {"optimizer.lr": grid(1, 1.0, 2, 2.0)},
+            None,
+            ["lr=1", "lr=2"],
+            r"2 duplicates merged: trials 1 and 2 \(lr=1\), for example, differ",
+        ),
+        (
+            {"trainer.accelerator": grid("cpu", "auto"), "seed": grid(0, 1)},
+            None,
+            ["seed=0", "seed=1"],
+            r"2 duplicates merged: trials 1 and 3 \(seed=0\), for example, differ",
+        ),
+        (
+            {},
+            [{"model.width": 4}, {"seed": 1}, {}],
+            ["seed=0", "seed=1"],
+            r"1 duplicate merged: trials 1 and 3 \(seed=0\) differ",
+        ),
     ],
+    ids=["a value twice", "a number in two spellings", "what enters no signature", "a default and its value"],
 )
-def test_duplicates_are_refused_by_name(store, space, trials, names):
-    with pytest.raises(
-        SpaceError, match=rf"^trials {names} of the sweep s are the same \([0-9a-f]{{16}}\): they differ"
-    ):
-        plan_of(store, space=space, trials=trials)
+def test_duplicates_are_merged_with_a_note(store, space, trials, names, note):
+    plan = plan_of(store, space=space, trials=trials)
+    assert [trial.membership.name for trial in plan.trials] == names
+    assert [trial.membership.position for trial in plan.trials] == list(range(len(names)))
+    (line,) = plan.notes
+    assert re.fullmatch(rf"{note} in nothing that can change a result", line)
+
+
+def test_a_plan_without_duplicates_has_nothing_to_note(store):
+    assert plan_of(store).notes == ()
 
 
 def broken():
@@ -155,8 +177,16 @@ def broken():
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"trials": list, "space": {}}, SpaceError, "^the sweep s has no trials$"),
-        ({"trials": broken, "space": {}}, SpaceError, "^trials of the sweep s: ValueError: one two$"),
+        (
+            {"trials": list, "space": {}},
+            SpaceError,
+            "^the sweep s has no trials: what its field 'trials' gives is empty$",
+        ),
+        (
+            {"trials": broken, "space": {}},
+            SpaceError,
+            r"^trials of the sweep s: .*test_plan\.py:\d+: ValueError: one two$",
+        ),
         (
             {"space": {"modle.width": grid(1, 2)}},
             ConfigurationError,
