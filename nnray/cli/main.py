@@ -14,6 +14,7 @@ from nnray.errors import NnrayError, did_you_mean
 COMMANDS = {
     "sweep": "train every trial of a search space that is not trained yet",
     "train": "train one trial here",
+    "status": "show how far a sweep is",
     "results": "print a sweep's table of trials",
     "graph": "show a model's layers: as a table or as a picture",
     "rebuild": "make tables and MLflow anew from the trial folders",

@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to do with finished trials that other code or other data made (keep); other code: a Python file "
         "that git tracked then, except the space file itself, has changed or is gone",
     )
+    parser.add_argument("--columns", metavar="A,B,...", help="the live table's columns, as nnray status takes them")
     parser.add_argument(
         "--in-process", action="store_true", help="train one trial after another in this process, without Ray"
     )
@@ -66,9 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
     from nnray.store.record import now
     from nnray.sweep.changes import changes_since
     from nnray.sweep.code_snapshot import CodeSnapshot
-    from nnray.sweep.display import Display
+    from nnray.sweep.display import Display, plan_columns
     from nnray.sweep.launch import carry_out
     from nnray.sweep.plan import make_plan
+    from nnray.sweep.progress_table import chosen_columns
     from nnray.training.provenance import code_of
     from nnray.training.runner import Run
 
@@ -95,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise SpaceError(
             f"{len(changes.signatures)} finished trials were made by other code or data (--code-changed fail)"
         )
+    columns = chosen_columns(arguments.columns, plan_columns(plan), sweep.metric, open_ended=True)
     if arguments.dry_run:
         return EXIT_OK
 
@@ -102,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
         plan,
         Run(code, started),
         _executor(arguments, sweep.resources, modules),
-        Display(plan, console),
+        Display(plan, console, columns),
         arguments.mlflow_uri,
     )
     for line in _result_lines(plan, outcome, time.monotonic() - begun, arguments):

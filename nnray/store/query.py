@@ -22,14 +22,29 @@ _BACKTICKED = re.compile(r"`([^`]*)`")
 
 def find_column(frame: pd.DataFrame, name: str) -> str:
     """Return the column of ``frame`` that ``name`` means; raise StoreError if there is none or more than one."""
-    if name in frame.columns:
+    return find_name(frame.columns, name)
+
+
+def find_name(columns: Iterable[str], name: str, others: Iterable[str] = ()) -> str:
+    """Return the one of ``columns`` that ``name`` means; raise StoreError if there is none or more than one.
+
+    ``others`` are further names to suggest.
+    """
+    columns = list(columns)
+    if name in columns:
         return name
-    found = _short_names(frame.columns).get(name, [])
+    short = _short_names(columns)
+    found = short.get(name, [])
     if len(found) == 1:
         return found[0]
     if found:
         raise StoreError(f"{name!r} may be {' or '.join(repr(column) for column in found)}")
-    raise StoreError(f"there is no column {name!r}{did_you_mean(name, [*frame.columns, *_short_names(frame.columns)])}")
+    raise StoreError(f"there is no column {name!r}{did_you_mean(name, [*columns, *short, *others])}")
+
+
+def is_short_name(columns: Iterable[str], name: str) -> bool:
+    """Tell whether ``name`` is the last part of the name of at least one of ``columns``."""
+    return name in _short_names(columns)
 
 
 def where(frame: pd.DataFrame, condition: str) -> pd.DataFrame:
