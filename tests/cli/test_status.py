@@ -61,7 +61,7 @@ def test_of_a_sweep_from_its_start_to_its_end(folder: Path, capsys: pytest.Captu
 
     assert main(["status", "study", "--store", str(store), "--columns", "width,optimizer.lr,status,error", "--top", "1"]) == 0
     rows = [line.rstrip().split(maxsplit=3) for line in capsys.readouterr().out.splitlines()[1:]]
-    assert rows[0] == ["width", "optimizer.lr", "status", "error"]
+    assert rows[0] == ["width", "lr", "status", "error"]
     assert rows[1][1:] == ["0.01", "completed"]
     assert rows[2][1:3] == ["-1", "failed"]
     assert rows[2][3].startswith("ValueError: Invalid learning rate")
