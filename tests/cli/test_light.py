@@ -22,7 +22,7 @@ def _printed(program: str, *words: str) -> str:
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["sweep", "--help"], ["train", "--help"], ["results", "--help"], ["status", "--help"], ["graph", "--help"], []],
+    [["--help"], *([command, "--help"] for command in ("sweep", "train", "results", "status", "graph")), []],
     ids=" ".join,
 )
 def test_help_imports_nothing_heavy(words: list[str]) -> None:

@@ -59,7 +59,8 @@ def test_of_a_sweep_from_its_start_to_its_end(folder: Path, capsys: pytest.Captu
     assert "Invalid learning rate" in told["failed"][0]["error"]
     assert {"trial", "name", "status", "epoch", "epochs", "rate", "left_s", "duration_s"} <= told["finished"][0].keys()
 
-    assert main(["status", "study", "--store", str(store), "--columns", "width,optimizer.lr,status,error", "--top", "1"]) == 0
+    chosen = "width,optimizer.lr,status,error"
+    assert main(["status", "study", "--store", str(store), "--columns", chosen, "--top", "1"]) == 0
     rows = [line.rstrip().split(maxsplit=3) for line in capsys.readouterr().out.splitlines()[1:]]
     assert rows[0] == ["width", "lr", "status", "error"]
     assert rows[1][1:] == ["0.01", "completed"]
