@@ -11,15 +11,16 @@ from torch import nn
 
 from nnray.errors import GraphError
 from nnray.graph import deltas, drawing, fusion, inplace, layer_table, surgery
-from nnray.graph.architecture import GLOB_CHARACTERS, Node, Operation, parse, parts_on_the_way
+from nnray.graph.architecture import Node, parse
 from nnray.graph.assembly import called
-from nnray.graph.effects import Fact, pure
+from nnray.graph.effects import pure
 from nnray.graph.leaves import Opaque
-from nnray.graph.names import check_name, select
-from nnray.graph.operations import Again, Call, Part, Size, Value, structure
+from nnray.graph.lookup import declare_layer, present_layers, structure_of
+from nnray.graph.operations import Again, Call, Value
 from nnray.graph.ordering import ordered
-from nnray.graph.plan import Plan, needed
-from nnray.graph.scope import attribute, check_name_of_attribute, declare, mirror, yields_to_modules
+from nnray.graph.plan import Plan
+from nnray.graph.requests import Request, planned
+from nnray.graph.scope import check_name_of_attribute, mirror, yields_to_modules
 from nnray.graph.tracing import Example, trace
 
 _MOST_PLANS = 256  # requests that are remembered; far more than a study needs, far less than would matter in memory
@@ -186,8 +187,9 @@ class GraphModule(nn.Module):
         self._repeats = frozenset(node.name for node in nodes if isinstance(called(node), Again))
         self._plans: dict[Any, Plan] = {}
         self._plans_of: dict[str, Any] = self._modules
+        self._structure = structure_of(nodes, inputs, outputs)
         for node in sorted(nodes, key=lambda node: isinstance(node.operation, Value)):  # parameters may be a layer's
-            self._declare(node)
+            declare_layer(self, node)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -238,13 +240,18 @@ class GraphModule(nn.Module):
         if outputs is not None and not isinstance(outputs, str) and isinstance(outputs, Iterable):
             outputs = tuple(outputs)
         request = (given, outputs, torch.is_grad_enabled())
+        if torch.compiler.is_dynamo_compiling():
+            from nnray.graph.compiling import run_traced  # takes a second to import, with all of Dynamo
+
+            found = run_traced(self, request, initial)
+            return found[self._outputs[0]] if outputs is None and len(self._outputs) == 1 else found
         if self._plans_of is not self._modules:  # a replica, as `nn.DataParallel` makes them, has modules of its own
             self._plans, self._plans_of = {}, self._modules
         plan = self._plans.get(request)
         if plan is None or not plan.is_valid():
             if plan is not None or len(self._plans) >= _MOST_PLANS:
                 self._plans.clear()  # where one plan has become invalid, the others have too
-            plan = self._plan(*request)
+            plan = planned(self, request)
             self._plans[request] = plan
         computed = plan.run(initial)
         if outputs is None and len(plan.results) == 1:
@@ -265,8 +272,8 @@ class GraphModule(nn.Module):
     _repr_mimebundle_ = drawing.mimebundle
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the plans, which refer to this very object's modules."""
-        return {**self.__dict__, "_plans": {}}
+        """Leave out the plans, which refer to this very object's modules, and what PyTorch leaves out."""
+        return {**super().__getstate__(), "_plans": {}}
 
     # Under names that no submodule has: those of the properties may be submodules' in a traced model.
 
@@ -276,67 +283,13 @@ class GraphModule(nn.Module):
 
     @property
     def _nodes(self) -> tuple[Node, ...]:
-        return tuple(self._table([]).values())
+        return tuple(present_layers(self, []).values())
 
-    def _plan(self, given: tuple[str, ...] | int, outputs: str | tuple[str, ...] | None, grad: bool) -> Plan:
-        if isinstance(given, int):
-            if given > len(self._inputs):
-                expected = "1 input" if len(self._inputs) == 1 else f"{len(self._inputs)} inputs"
-                listed = ", ".join(map(repr, self._inputs))
-                raise GraphError(f"the model takes {expected} ({listed}), but {given} were given")
-            given = self._inputs[:given]
-        facts: list[Fact] = []
-        table = self._table(facts)
-        for name in (*given, *(outputs if isinstance(outputs, tuple) else (outputs,))):
-            if isinstance(name, str) and GLOB_CHARACTERS.isdisjoint(name):
-                parts = parts_on_the_way(name, {*self._inputs, *table})
-                table.update((part.name, part) for part in parts)
-        for name in given:
-            check_name(name, tuple(table), self._inputs)
-        if outputs is None:
-            wanted = self._outputs
-        else:
-            layers = [name for name, node in table.items() if not isinstance(node.operation, Size | Value)]
-            wanted = select(outputs, layers, (*self._inputs, *(table.keys() - layers)))
-        nodes = needed(table, self._inputs, given, wanted)
-        return Plan(nodes, given, wanted, grad, facts)
+    def _plan_as_constants(self, structure: str, request: Request) -> tuple[Any, ...]:
+        """Plan for `nnray.graph.compiling`; Dynamo calls it when it compiles, and again for any other structure."""
+        from nnray.graph.compiling import plan_as_constants
 
-    def _declare(self, node: Node) -> None:
-        operation = node.operation
-        if isinstance(operation, Part) and node.name.rpartition(".")[0] == node.inputs[0]:
-            return  # its name says it all
-        if isinstance(operation, Call) and isinstance(operation.function, nn.Module | Again):
-            # The module is the attribute, so that its parameters have the layer's name.
-            self._calls[node.name] = operation.of(structure)
-            operation = operation.function
-        declare(self, node.name, operation)
-
-    def _table(self, facts: list[Fact]) -> dict[str, Node]:
-        """Look up the operations where they live: in the attributes, which anybody may assign to."""
-        scopes: dict[str, nn.Module] = {"": self}
-
-        def operation_of(name: str) -> Operation:
-            *parents, key = name.split(".")
-            block = ".".join(parents)
-            if self._sources[name] == (block,) and (block in self._sources or block in self._inputs):
-                return Part(key, block)
-            path = ""
-            for parent in parents:
-                outer, path = scopes[path], f"{path}.{parent}" if path else parent
-                if path not in scopes:
-                    scopes[path] = attribute(outer, parent, f"the nested dict {path!r}", facts)
-            scope = scopes[path]
-            if key in scope._parameters or key in scope._buffers:
-                return Value(scope, key)
-            operation = attribute(scope, key, f"the layer {name!r}", facts)
-            if isinstance(operation, Again):
-                operation = operation_of(operation.of)
-                if isinstance(operation, Call):  # that is how the other layer calls it
-                    operation = operation.function
-            call = self._calls.get(name)
-            return operation if call is None else call.of(operation)
-
-        return {name: Node(name, operation_of(name), sources) for name, sources in self._sources.items()}
+        return plan_as_constants(self, request)
 
 
 def check_graph(model: Any, what: str) -> None:

@@ -6,7 +6,7 @@ so that it has a name, can be pickled and compiled, and `nnray.graph.effects` ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -44,15 +44,19 @@ class Call:
 
     def __call__(self, *values: Any) -> Any:
         """Call the function with its constants and these values of the inputs."""
-        if self._constants is not None:
-            return self.function(*values, *self._constants, **self.kwargs)
-        kwargs = {key: _fill(value, values) for key, value in self.kwargs.items()}
-        return self.function(*[_fill(arg, values) for arg in self.args], **kwargs)
+        return self.apply(self.function, values)
 
     def __repr__(self) -> str:
         name = getattr(self.function, "__name__", type(self.function).__name__)
         listed = [*map(repr, self.args), *(f"{key}={value!r}" for key, value in self.kwargs.items())]
         return f"{type(self).__name__}({', '.join([name, *listed])})"
+
+    def apply(self, function: Callable[..., Any], values: Sequence[Any]) -> Any:
+        """Call another function in the same way."""
+        if self._constants is not None:
+            return function(*values, *self._constants, **self.kwargs)
+        kwargs = {key: _fill(value, values) for key, value in self.kwargs.items()}
+        return function(*[_fill(arg, values) for arg in self.args], **kwargs)
 
     def of(self, function: Callable[..., Any]) -> Call:
         """Return the same call of another function."""
@@ -214,7 +218,7 @@ def structure(value: Any) -> Any:
     return value
 
 
-def _fill(template: Any, values: tuple[Any, ...]) -> Any:
+def _fill(template: Any, values: Sequence[Any]) -> Any:
     kind = type(template)
     if kind is Input:
         return values[template.position]

@@ -50,7 +50,7 @@ class Plan:
         facts: What the table of layers rests on; `is_valid` looks whether this and what the effects rest on still hold.
     """
 
-    __slots__ = ("_facts", "_slots", "_steps", "results")
+    __slots__ = ("_facts", "results", "slots", "steps")
 
     def __init__(
         self, nodes: Sequence[Node], given: Sequence[str], wanted: Sequence[str], grad: bool, facts: Sequence[Fact]
@@ -58,7 +58,7 @@ class Plan:
         collected = list(facts)
         effects = [effect_of(node.operation, collected) for node in nodes]
         parameters = [node.name for node in nodes if isinstance(node.operation, Value)]
-        copied = _copied_arguments(nodes, effects, {*given, *wanted, *parameters}, grad)
+        copies = _copied_arguments(nodes, effects, {*given, *wanted, *parameters}, grad)
         last_reader = {source: index for index, node in enumerate(nodes) for source in node.inputs}
         place = {name: slot for slot, name in enumerate(given)}
         count = len(given)
@@ -67,11 +67,11 @@ class Plan:
         for index, node in enumerate(nodes):
             sources = [place[source] for source in node.inputs]
             dead = {place[source] for source in node.inputs if last_reader[source] == index and source not in wanted}
-            for position in copied[index]:
+            for position in copies[index]:
                 if not free:
                     free, count = [count], count + 1
                 slot = free.pop()
-                steps.append(Step(_copy, sources[position], (), slot, (), node.name))
+                steps.append(Step(copied, sources[position], (sources[position],), slot, (), node.name))
                 sources[position] = slot
                 dead.add(slot)
             # The result overwrites an argument that nobody reads again, which drops that one without a further step.
@@ -86,8 +86,8 @@ class Plan:
                 Step(node.operation, sources[0] if len(sources) == 1 else None, tuple(sources), target, left, node.name)
             )
         self.results = tuple((name, place[name]) for name in wanted)
-        self._steps = tuple(steps)
-        self._slots = count
+        self.steps = tuple(steps)
+        self.slots = count
         self._facts = tuple(collected)
 
     def is_valid(self) -> bool:
@@ -106,10 +106,10 @@ class Plan:
         Returns:
             A list with the wanted values at the positions that `results` names.
         """
-        values.extend([None] * (self._slots - len(values)))
+        values.extend([None] * (self.slots - len(values)))
         step = None
         try:
-            for step in self._steps:
+            for step in self.steps:
                 operation, source, sources, target, dead, _ = step
                 if source is not None:
                     values[target] = operation(values[source])
@@ -180,7 +180,7 @@ def _copied_arguments(
             for member in group
         )
 
-    copied: list[list[int]] = []
+    copies: list[list[int]] = []
     for index, (node, effect) in enumerate(zip(nodes, effects, strict=True)):
         positions = []
         seen: list[set[str]] = []
@@ -197,17 +197,18 @@ def _copied_arguments(
                 own |= group
         for member in own:
             shared[member] = own
-        copied.append(positions)
-    return copied
+        copies.append(positions)
+    return copies
 
 
-def _copy(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """Return a value of which all tensors are copies."""
     if isinstance(value, Tensor):
         return value.clone()
     if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
+        return {key: copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        items = [_copy(item) for item in value]
+        items = [copied(item) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
 

@@ -1,4 +1,4 @@
-"""A GraphModule does what any nn.Module does: copies, pickles, compiles, shares, moves and can be changed."""
+"""A GraphModule does what any nn.Module does: copies, pickles, shares, moves and can be changed."""
 
 import copy
 import io
@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from nnray.graph import GraphModule
-from nnray.models import ResNet, SimpleCNN
+from nnray.models import SimpleCNN
 
 
 def halve(x):
@@ -151,45 +151,6 @@ def test_moves_and_modes(x):
     assert model(x.double()).dtype == torch.float64
     assert not model.block.norm.training
     assert model.train().block.norm.training
-
-
-COMPILED_REQUESTS = {
-    "output": ({}, lambda x: x),
-    "every layer": ({"outputs": "*"}, lambda x: x),
-    "some layers": ({"outputs": ["block.relu", "conv"]}, lambda x: x),
-    "from a hidden layer": ({}, lambda x: {"block.relu": x.expand(2, 4, 6, 6)}),
-}
-
-
-@pytest.mark.parametrize(("options", "given"), COMPILED_REQUESTS.values(), ids=COMPILED_REQUESTS)
-@pytest.mark.parametrize("used_before", [False, True], ids=["fresh", "used"])
-def test_compiles_without_graph_breaks(options, given, used_before, x):
-    torch._dynamo.reset()
-    model = small().eval()
-    if used_before:
-        model(given(x), **options)
-    compiled = torch.compile(model, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(given(x), **options), model(given(x), **options))
-
-
-def test_compiled_training_step_has_the_same_gradients():
-    torch._dynamo.reset()
-    torch.manual_seed(0)
-    model = ResNet(8, width=4, in_channels=1)
-    twin = copy.deepcopy(model)
-    x = torch.randn(4, 1, 8, 8)
-    torch.compile(model, backend="aot_eager", fullgraph=True)(x).square().sum().backward()
-    twin(x).square().sum().backward()
-    for mine, other in zip(model.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, other.grad)
-
-
-def test_compiled_values_are_right_with_in_place_operations():
-    torch._dynamo.reset()
-    model = GraphModule({"a": nn.Linear(4, 4), "b": nn.ReLU(inplace=True), "c": lambda x: x.add_(1)})
-    x = torch.randn(2, 4)
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)(x, outputs="*")
-    torch.testing.assert_close(compiled, model(x, outputs="*"))
 
 
 def test_functional_call_uses_the_given_parameters(x):
