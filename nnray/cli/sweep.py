@@ -22,6 +22,7 @@ from nnray.cli.books_lines import books_lines
 from nnray.cli.store_option import add_store_option, store_paths
 from nnray.errors import SpaceError
 from nnray.space import Resources, load_sweep
+from nnray.store.membership import Membership
 from nnray.trial.importing import make_importable
 from nnray.trial.merging import parse_assignments
 
@@ -112,7 +113,9 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(line, markup=False, soft_wrap=True)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
-    return EXIT_OK if _complete(plan, outcome) == len(plan.trials) else EXIT_FAILED_TRIALS
+    if outcome.problem is not None:
+        raise SpaceError(outcome.problem)
+    return EXIT_OK if _complete(plan, outcome) == plan.total else EXIT_FAILED_TRIALS
 
 
 def _executor(arguments: argparse.Namespace, resources: Any, modules: CodeSnapshot) -> Executor:
@@ -155,7 +158,12 @@ def _plan_lines(plan: Plan) -> list[str]:
         parts.append(f"{counts['failed']} failed before ({again})")
     if plan.retrain:
         parts.append(f"{len(plan.retrain)} to train anew")
-    lines = [f"{plan.sweep.name}: {len(plan.trials)} trials: {', '.join(parts)}", f"store: {plan.store.root}"]
+    if plan.search is not None:
+        parts = [*(part for part in parts[1:] if part[:2] != "0 "), f"{plan.total - len(plan.trials)} to ask for"]
+        title = f"{plan.sweep.name}: search {plan.search.title}: {counts['complete']} of {plan.total} trials complete, "
+    else:
+        title = f"{plan.sweep.name}: {len(plan.trials)} trials: "
+    lines = [f"{title}{', '.join(parts)}", f"store: {plan.store.root}"]
     lines += plan.notes
     if plan.departed:
         lines.append(f"no longer in the space: {len(plan.departed)} trials; they leave the tables, their folders stay")
@@ -175,17 +183,22 @@ def _complete(plan: Plan, outcome: Outcome) -> int:
 
 
 def _result_lines(plan: Plan, outcome: Outcome, seconds: float, arguments: argparse.Namespace) -> list[str]:
-    name, total = plan.sweep.name, len(plan.trials)
+    name, total = plan.sweep.name, plan.total
     complete = _complete(plan, outcome)
     store = f" --store {shlex.quote(arguments.store)}" if arguments.store else ""
     now = sum(result != "failed" for result in outcome.results.values())
     lines = [f"{name}: {complete} of {total} trials complete, {now} of them now, in {seconds:.0f} s"]
-    failed = [trial for trial in plan.trials if outcome.results.get(trial.signature) == "failed"]
-    lines += [f"failed: {trial.membership.name} ({trial.signature}); see {trial.paths.log}" for trial in failed[:5]]
+    failed = [plan.store.trial(signature) for signature, result in outcome.results.items() if result == "failed"]
+    for paths in failed[:5]:
+        place = Membership.read(paths, name)
+        lines.append(f"failed: {place.name if place else 'trial'} ({paths.signature}); see {paths.log}")
     if len(failed) > 5:
         lines.append(f"... and {len(failed) - 5} more failed")
-    if outcome.books.trials < total:
-        gone = total - outcome.books.trials
+    if outcome.note is not None:
+        lines.append(outcome.note)
+    known = len({trial.signature for trial in plan.trials} | outcome.results.keys())
+    if outcome.books.trials < known:
+        gone = known - outcome.books.trials
         lines.append(f"no longer listed: {gone} trials; another command has given {name} another space meanwhile")
     if outcome.interrupted:
         lines.append(f"interrupted: nnray sweep {arguments.space}{store} goes on where this stopped")

@@ -15,7 +15,7 @@ from nnray.trial.merging import full_key
 
 _KEY = re.compile(r"[^\s.=]+(\.[^\s.=]+)*")
 
-_Axis = tuple[tuple[str, ...], Sequence[tuple[Any, ...]]]
+Factor = tuple[tuple[str, ...], Sequence[tuple[Any, ...]]]
 """Keys that vary together, and the values of all of them at each step."""
 
 
@@ -35,9 +35,7 @@ def points(where: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         SpaceError: If ``values`` are no dotted keys, or zipped keys have different numbers of values; the message
             begins with ``where``.
     """
-    values = _with_inner_axes_as_keys(where, values)
-    axes = _axes(where, values)
-    common = {key: value for key, value in values.items() if not isinstance(value, (Grid, Zipped))}
+    common, axes = factors(where, values)
     keys = [key for names, _ in axes for key in names]
     for steps in itertools.product(*(steps for _, steps in axes)):
         point = {**common, **dict(zip(keys, itertools.chain.from_iterable(steps), strict=True))}
@@ -45,6 +43,16 @@ def points(where: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield from points(where, point)
         else:
             yield point
+
+
+def factors(where: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[Factor]]:
+    """Return what all points have in common, distributions included, and the factors that the others multiply.
+
+    Grids inside of a grid's values are still there. The arguments and errors are those of :func:`points`.
+    """
+    values = _with_inner_axes_as_keys(where, values)
+    common = {key: value for key, value in values.items() if not isinstance(value, (Grid, Zipped))}
+    return common, _factors(where, values)
 
 
 def distributions_in(point: Mapping[str, Any]) -> dict[str, str]:
@@ -70,13 +78,13 @@ def check_keys(where: str, values: Any) -> None:
             raise SpaceError(f"{where}: {other} and {key} are the same key")
 
 
-def _axes(where: str, values: Mapping[str, Any]) -> list[_Axis]:
+def _factors(where: str, values: Mapping[str, Any]) -> list[Factor]:
     """Return the factors of the product; a group of zipped keys stands where its first key does."""
     groups: dict[str, list[str]] = {}
     for key, value in values.items():
         if isinstance(value, Zipped):
             groups.setdefault(value.group, []).append(key)
-    axes: list[_Axis] = []
+    axes: list[Factor] = []
     for key, value in values.items():
         if isinstance(value, Grid):
             axes.append(((key,), [(entry,) for entry in value]))
@@ -85,7 +93,7 @@ def _axes(where: str, values: Mapping[str, Any]) -> list[_Axis]:
     return axes
 
 
-def _zip(where: str, group: str, columns: dict[str, Zipped]) -> _Axis:
+def _zip(where: str, group: str, columns: dict[str, Zipped]) -> Factor:
     if len({len(column) for column in columns.values()}) > 1:
         lengths = ", ".join(f"{key} has {len(column)}" for key, column in columns.items())
         name = f" of the group {group!r}" if group else ""

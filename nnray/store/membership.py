@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from nnray.errors import StoreError
 from nnray.store.files import remove_leftovers, write_text
@@ -13,6 +14,25 @@ from nnray.trial.paths import StorePaths, TrialPaths
 
 _ABANDONED_S = 60.0
 """Age from which a half-written file is taken for that of a killed process: it is written in no time."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A point that a searcher proposed, and what it was told of it: what a search is continued from.
+
+    Attributes:
+        number: Counts the points of the search, from 0; None for a point that was not asked for.
+        point: A value per key that the searcher varies.
+        asked: Counts what was asked and told in the search, from 0; None for a point that was not asked for.
+        told: The same count at the moment when the searcher was told of it; None while it was not.
+        values: What it was told: a number per objective, or None for a failure.
+    """
+
+    number: int | None
+    point: dict[str, Any]
+    asked: int | None = None
+    told: int | None = None
+    values: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -24,12 +44,14 @@ class Membership:
         position: Its place in the order of the sweep.
         metric: The metric that the sweep looks at, if it names one.
         mode: Whether a larger (``max``) or smaller (``min``) value of that metric is better.
+        asks: When and as which points a searcher proposed it; none for a trial of a grid.
     """
 
     name: str
     position: int = 0
     metric: str | None = None
     mode: str | None = None
+    asks: tuple[Ask, ...] = ()
 
     def write(self, paths: TrialPaths, sweep: str) -> None:
         """List the trial in ``sweep``; does nothing if it is listed so already."""
@@ -37,17 +59,21 @@ class Membership:
             return
         paths.memberships.mkdir(parents=True, exist_ok=True)
         remove_leftovers(paths.memberships, _ABANDONED_S)
-        write_text(paths.membership(sweep), json.dumps(asdict(self)) + "\n")
+        values = asdict(self)
+        if not self.asks:
+            del values["asks"]
+        write_text(paths.membership(sweep), json.dumps(values) + "\n")
 
     @classmethod
     def read(cls, paths: TrialPaths, sweep: str) -> Membership | None:
         """Return the trial's place in ``sweep``, or None if that doesn't list it."""
         path = paths.membership(sweep)
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**values | {"asks": tuple(Ask(**ask) for ask in values.get("asks", ()))})
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise StoreError(f"{path} is damaged: {error}") from error
 
 

@@ -75,7 +75,9 @@ class Display:
         self._counts: Counter[Status] = Counter(
             "pending" if trial.signature in waiting else _DONE.get(trial.state, "pending") for trial in plan.trials
         )
-        self._pending_epochs = sum(map(_epochs, todo))
+        to_ask = plan.total - len(plan.trials)
+        self._counts["pending"] += to_ask
+        self._pending_epochs = sum(map(_epochs, todo)) + (to_ask * plan.search.epochs if plan.search else 0)
         self._ended_s, self._ended_epochs = 0.0, 0
         self._elsewhere = 0
         self._began = self._printed = time.monotonic()

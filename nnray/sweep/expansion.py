@@ -87,18 +87,23 @@ def _resources(sweep: Sweep, configurations: Iterable[Configuration], names: Map
         yield from repeat(Resources.of(sweep.resources), len(names))
         return
     for configuration in configurations:
-        copied = json.loads(json.dumps(configuration.values))  # what the function does to it stays its own affair
-        try:
-            values = sweep.resources(copied)
-        except Exception as error:  # the person's own function
-            fact = " ".join(f"{type(error).__name__}: {error}".split())
-            raise SpaceError(
-                f"resources: the function fails for the trial {names[configuration.full_signature]}: {fact}"
-            ) from error
-        try:
-            yield Resources.of(values)
-        except SpaceError as error:
-            raise SpaceError(f"{error} (of the trial {names[configuration.full_signature]})") from error
+        yield resources_of(sweep, configuration, names[configuration.full_signature])
+
+
+def resources_of(sweep: Sweep, configuration: Configuration, name: str) -> Resources:
+    """Return what one trial of ``sweep`` occupies; a SpaceError tells the trial's ``name``."""
+    if not callable(sweep.resources):
+        return Resources.of(sweep.resources)
+    copied = json.loads(json.dumps(configuration.values))  # what the function does to it stays its own affair
+    try:
+        values = sweep.resources(copied)
+    except Exception as error:  # the person's own function
+        fact = " ".join(f"{type(error).__name__}: {error}".split())
+        raise SpaceError(f"resources: the function fails for the trial {name}: {fact}") from error
+    try:
+        return Resources.of(values)
+    except SpaceError as error:
+        raise SpaceError(f"{error} (of the trial {name})") from error
 
 
 def _refuse_impossible_parts(configurations: Iterable[Configuration]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
 from nnray.store.bookkeeper import BooksReport
@@ -11,6 +11,7 @@ from nnray.store.bookkeeper_process import BookkeeperProcess
 from nnray.sweep.observer import Observer, Observers
 from nnray.sweep.plan import Plan, PlannedTrial
 from nnray.sweep.queue import Result, TrialQueue
+from nnray.sweep.search import SearchSource, open_search
 from nnray.training.runner import Run
 
 _RUNNERS_END_IN_S = 5.0
@@ -30,11 +31,15 @@ class Outcome:
         results: What became of the trials that were to be trained, by short signature.
         books: What the bookkeeper says of tables and MLflow.
         interrupted: Whether it was stopped by Ctrl-C.
+        problem: One line about a mistake that ended a search before its time.
+        note: One line about a search that found fewer trials than it was to.
     """
 
     results: dict[str, Result]
     books: BooksReport
     interrupted: bool
+    problem: str | None = None
+    note: str | None = None
 
 
 class _BookObserver:
@@ -71,10 +76,17 @@ def carry_out(
     """
     queue = TrialQueue(plan.todo, run.started)
     books: BookkeeperProcess | None = None
+    source: SearchSource | None = None
     interrupted = False
     try:
-        with executor if plan.todo else nullcontext() as execute:
+        with ExitStack() as stack:
+            execute = stack.enter_context(nullcontext() if plan.is_done else executor)
+            if plan.search is not None and execute is not None:
+                source = stack.enter_context(open_search(plan))
             plan.apply()
+            if source is not None:
+                source.resume()
+                queue.feed(source)
             books = BookkeeperProcess(plan.store, plan.sweep.name, mlflow_uri)
             if execute is not None:
                 with display as shown:
@@ -88,4 +100,5 @@ def carry_out(
     finally:
         if books is not None:
             report = books.close()
-    return Outcome(dict(queue.results), report, interrupted)
+    problem, note = (source.problem, source.note) if source is not None else (None, None)
+    return Outcome(dict(queue.results), report, interrupted, problem, note)

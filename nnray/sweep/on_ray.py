@@ -55,7 +55,7 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
             # A trial that waits makes Tune ask for a worker of its own, which it never gets: a placement group made and
             # removed per trial. On a cluster that others use or that can grow, Tune must ask to be given more.
             at_a_time = min(slots, at_a_time or slots)
-        yield partial(_run, request=request, at_a_time=at_a_time, code=options.code)
+        yield partial(_run, request=request, at_a_time=at_a_time, slots=slots, code=options.code)
 
 
 def _run(
@@ -64,6 +64,7 @@ def _run(
     observer: Observer,
     request: dict[str, float],
     at_a_time: int | None,
+    slots: int,
     code: CodeSnapshot,
 ) -> None:
     from ray import tune
@@ -71,6 +72,8 @@ def _run(
     from nnray.sweep import worker
     from nnray.sweep.tune_hooks import WORKER_DEATHS, Messenger, QueueSearcher
 
+    if queue.is_fed:
+        at_a_time = at_a_time or slots  # what waits for room was proposed without the results of what runs meanwhile
     train = tune.with_parameters(worker.train, run=run, code=code)
     with tempfile.TemporaryDirectory(prefix="nnray-tune-") as scratch:
         tuner = tune.Tuner(

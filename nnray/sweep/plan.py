@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from nnray.errors import StoreError
 from nnray.space.resources import Resources
@@ -21,6 +21,9 @@ from nnray.sweep.adoption import adopt, find_adoptable, is_half_adopted
 from nnray.sweep.expansion import expand
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import StorePaths, TrialPaths
+
+if TYPE_CHECKING:
+    from nnray.sweep.search.planning import SearchPlan
 
 State = Literal["complete", "stopped", "failed", "running", "resume", "run"]
 
@@ -67,6 +70,7 @@ class Plan:
         retry_failed: Whether trials that failed before are trained again.
         retrain: Signatures of trials whose results are thrown away and that are trained anew.
         notes: What a person should know of how the sweep became these trials, a line each.
+        search: How the trials are found that are not known yet, if the sweep has a searcher.
     """
 
     sweep: Sweep
@@ -76,6 +80,17 @@ class Plan:
     retry_failed: bool = False
     retrain: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    search: SearchPlan | None = None
+
+    @property
+    def total(self) -> int:
+        """How many trials there are to be, those that a searcher will propose included."""
+        return max(len(self.trials), self.search.budget if self.search is not None else 0)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to train, to wait for or to propose."""
+        return not self.todo and len(self.trials) == self.total
 
     @property
     def todo(self) -> tuple[PlannedTrial, ...]:
@@ -147,6 +162,10 @@ def make_plan(
         SpaceError: If there are no trials, or the sweep's functions fail.
         StoreError: If the store's records are damaged or it cannot be written.
     """
+    if sweep.search is not None:
+        from nnray.sweep.search.planning import make_search_plan  # which makes plans of this module
+
+        return make_search_plan(sweep, store, folder, settings or {}, retry_failed)
     expansion = expand(sweep, folder, settings)
     check_place(store)
     places = (Membership(name, position, sweep.metric, sweep.mode) for position, name in enumerate(expansion.names))
@@ -157,9 +176,11 @@ def make_plan(
     return Plan(sweep, store, trials, departed, retry_failed, notes=expansion.notes)
 
 
-def planned(store: StorePaths, configuration: Configuration, membership: Membership) -> PlannedTrial:
+def planned(
+    store: StorePaths, configuration: Configuration, membership: Membership, resources: Resources | None = None
+) -> PlannedTrial:
     """Return one trial with what the store knows of it: see :func:`planned_trials`."""
-    return planned_trials(store, [Entry(configuration, membership)])[0]
+    return planned_trials(store, [Entry(configuration, membership, resources or Resources())])[0]
 
 
 class Entry(NamedTuple):

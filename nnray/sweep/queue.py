@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from nnray.store.claim import is_claimed
 from nnray.store.record import Record
@@ -17,7 +17,25 @@ if TYPE_CHECKING:
 
 Result = Literal["completed", "stopped", "failed"]
 
+_RESULTS: dict[str, Result] = {"complete": "completed", "stopped": "stopped", "failed": "failed"}
 _LOOK_AGAIN_S = 0.5
+
+
+class TrialSource(Protocol):
+    """Gives trials that nobody knew of when the command started: those of a search."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether no further trial will come."""
+
+    def ask(self) -> PlannedTrial | None:
+        """Return the next trial, which is listed in its sweep already, or None if there is none at the moment.
+
+        One whose state says that it is complete, was stopped or has failed is not trained again.
+        """
+
+    def tell(self, trial: PlannedTrial, result: Result) -> None:
+        """Note what became of a trial, whether it came from here or not."""
 
 
 class TrialQueue:
@@ -37,12 +55,23 @@ class TrialQueue:
         self._here: dict[str, PlannedTrial] = {}
         self._started = started
         self._looked = 0.0
+        self._source: TrialSource | None = None
         self.results: dict[str, Result] = {}
+
+    @property
+    def is_fed(self) -> bool:
+        """Whether further trials depend on results: it is no use then to take more than can run."""
+        return self._source is not None
+
+    def feed(self, source: TrialSource) -> None:
+        """Take trials from ``source`` where no other is left, and tell it every result."""
+        self._source = source
 
     @property
     def exhausted(self) -> bool:
         """Whether every trial has a result."""
-        return not (self._ready or self._elsewhere or self._here)
+        known = self._ready or self._elsewhere or self._here
+        return not known and (self._source is None or self._source.exhausted)
 
     @property
     def elsewhere(self) -> int:
@@ -62,11 +91,10 @@ class TrialQueue:
     def take(self) -> PlannedTrial | None:
         """Return a trial to train now, or None if there is none at the moment."""
         self._look_elsewhere()
-        while self._ready:
-            trial = self._ready.popleft()
+        while (trial := self._next()) is not None:
             result = self._result_on_disk(trial)
             if result is not None:
-                self.results[trial.signature] = result
+                self._end(trial, result)
             elif is_claimed(trial.paths.claim):
                 self._elsewhere[trial.signature] = trial
             else:
@@ -80,7 +108,21 @@ class TrialQueue:
         if outcome == "claimed":
             self._elsewhere[signature] = trial
         elif outcome != "interrupted":
-            self.results[signature] = outcome
+            self._end(trial, outcome)
+
+    def _next(self) -> PlannedTrial | None:
+        if self._ready:
+            return self._ready.popleft()
+        if self._source is None:
+            return None
+        while (trial := self._source.ask()) is not None and trial.state in _RESULTS:
+            self._end(trial, _RESULTS[trial.state])
+        return trial
+
+    def _end(self, trial: PlannedTrial, result: Result) -> None:
+        self.results[trial.signature] = result
+        if self._source is not None:
+            self._source.tell(trial, result)
 
     def _look_elsewhere(self) -> None:
         if not self._elsewhere or time.monotonic() - self._looked < _LOOK_AGAIN_S:
@@ -93,7 +135,7 @@ class TrialQueue:
             result = self._result_on_disk(trial)
             del self._elsewhere[signature]
             if result is not None:
-                self.results[signature] = result
+                self._end(trial, result)
             else:
                 self._ready.append(trial)
 

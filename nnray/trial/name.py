@@ -68,6 +68,22 @@ def _differing_leaves(part: str, column: Iterable[Any]) -> dict[int, dict[str, A
     return {identity: {key: values[key] for key in values if key in kept} for identity, values in leaves.items()}
 
 
+def name_of(values: Mapping[str, Any]) -> str:
+    """Return the name of one trial from the keys that are its own, where the other trials are not known yet.
+
+    Numbers have four digits, which need not tell two trials apart.
+    """
+    flat = flatten(values)
+    labels = _labels(list(flat))
+    return " ".join(f"{labels[key]}={_brief(key, value)}" for key, value in flat.items())
+
+
+def _brief(key: str, value: Any) -> str:
+    if key.endswith(".class_path"):
+        return _class_name(value)
+    return f"{value:.4g}" if isinstance(value, float) else _short(value)
+
+
 def _varying_keys(configurations: Sequence[Mapping[str, Any]]) -> list[str]:
     first = configurations[0]
     varying: dict[str, None] = {}

@@ -111,6 +111,10 @@ class StorePaths:
         """The folder of Parquet tables, one folder per sweep."""
         return self.root / "tables"
 
+    def search_lock(self, sweep: str) -> Path:
+        """The file whose lock says that a process searches for trials of a sweep."""
+        return self.tables / sweep / "search.lock"
+
     @property
     def mlflow_database(self) -> Path:
         """MLflow's embedded tracking database."""
