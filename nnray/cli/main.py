@@ -15,6 +15,8 @@ COMMANDS = {
     "sweep": "train every trial of a search space that is not trained yet",
     "train": "train one trial here",
     "status": "show how far a sweep is",
+    "logs": "print what a trial printed",
+    "info": "tell everything that is known of a trial",
     "results": "print a sweep's table of trials",
     "graph": "show a model's layers: as a table or as a picture",
     "rebuild": "make tables and MLflow anew from the trial folders",

@@ -110,7 +110,8 @@ def _is_over(progress: SweepProgress) -> bool:
 
 
 def _all_sweeps(store: StorePaths, form: str) -> int:
-    from nnray.store.sweep_reader import SweepReader, sweeps_with_tables
+    from nnray.store.sweep_reader import SweepReader
+    from nnray.store.tables import sweeps_with_tables
     from nnray.sweep.progress_table import headline
 
     found = [SweepReader(store, sweep).read(1) for sweep in sweeps_with_tables(store)]

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnray.errors import StoreError, did_you_mean
+from nnray.store.finding import find_trial
 from nnray.store.loading import load_model
 from nnray.store.location import existing_store
 from nnray.store.stored_trial import StoredTrial
-from nnray.store.tables import METRIC_KEY, MODE_KEY, TABLES
+from nnray.store.tables import METRIC_KEY, MODE_KEY, sweeps_with_tables
 from nnray.trial.paths import StorePaths
-from nnray.trial.signature import SHORT_SIGNATURE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ class Store:
 
     def sweeps(self) -> list[str]:
         """Return the names of the sweeps that have tables, in order."""
-        return sorted(path.parent.name for path in self._paths.tables.glob(f"*/{TABLES[-1]}.parquet"))
+        return sweeps_with_tables(self._paths)
 
     def trials(self, sweep: str) -> pd.DataFrame:
         """Return a row per trial: status, configuration (``config/<key>``), last and best values of metrics."""
@@ -78,16 +78,9 @@ class Store:
         Args:
             signature: The trial's, or its first digits (four at least) if no other trial begins so.
         """
-        folder = self._paths.trial(signature)
-        if len(signature) == SHORT_SIGNATURE and folder.folder.is_dir():
-            return StoredTrial(folder)
-        signatures = [path.name for path in self._paths.trials.glob("[!.]*") if path.is_dir()]
-        found = [name for name in signatures if len(signature) >= MIN_PREFIX and name.startswith(signature)]
-        if len(found) > 1:
-            raise StoreError(f"{signature!r} is ambiguous: {', '.join(sorted(found)[:8])}")
-        if not found:
-            raise StoreError(f"there is no trial {signature!r} in {self.path}{did_you_mean(signature, signatures)}")
-        return StoredTrial(self._paths.trial(found[0]))
+        if len(signature) < MIN_PREFIX or "/" in signature:
+            raise StoreError(f"there is no trial {signature!r} in {self.path}")
+        return StoredTrial(find_trial(self._paths, signature))
 
     def load(self, signature: str, epoch: int | None = None) -> torch.nn.Module:
         """Return a trial's network in eval mode, on the CPU.

@@ -16,7 +16,7 @@ from nnray.store.metrics_log import Row, best_value, default_mode, metrics_of
 from nnray.store.progress import SweepProgress, TrialProgress, rate_of, sweep_left_s
 from nnray.store.record import Status
 from nnray.store.stored_trial import StoredTrial
-from nnray.store.tables import BEST, CONFIG, METRIC_KEY, MODE_KEY
+from nnray.store.tables import BEST, CONFIG, METRIC_KEY, MODE_KEY, sweeps_with_tables
 from nnray.trial.paths import StorePaths
 
 _READ = ("trial", "name", "status", "error", "ended", "duration_s")
@@ -191,11 +191,6 @@ class SweepReader:
                 values = [row[name] for row in rows if isinstance(row.get(name), (int, float))]
                 found[BEST + column] = best_value(values, mode or default_mode(name))
         return found
-
-
-def sweeps_with_tables(store: StorePaths) -> list[str]:
-    """Return the names of the sweeps that have tables, in order."""
-    return sorted(path.parent.name for path in store.tables.glob("*/trials.parquet"))
 
 
 def _seconds(time: datetime | None) -> float:

@@ -37,6 +37,11 @@ METRIC_KEY, MODE_KEY = "nnray.metric", "nnray.mode"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def sweeps_with_tables(store: StorePaths) -> list[str]:
+    """Return the names of the sweeps that have tables, in order."""
+    return sorted(path.parent.name for path in store.tables.glob(f"*/{TABLES[-1]}.parquet"))
+
+
 def write_tables(store: StorePaths, sweep: str, trials: Sequence[ListedTrial]) -> None:
     """Write the three tables of ``sweep``, each in one step.
 

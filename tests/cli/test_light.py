@@ -22,7 +22,11 @@ def _printed(program: str, *words: str) -> str:
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], *([command, "--help"] for command in ("sweep", "train", "results", "status", "graph")), []],
+    [
+        ["--help"],
+        *([command, "--help"] for command in ("sweep", "train", "results", "status", "logs", "info", "graph")),
+        [],
+    ],
     ids=" ".join,
 )
 def test_help_imports_nothing_heavy(words: list[str]) -> None:
