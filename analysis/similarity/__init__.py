@@ -1,5 +1,24 @@
-"""How alike are two sets of activations? Functions of arrays: samples first, other axes flattened."""
+"""How alike are two sets of activations? Functions of arrays: samples first, other axes flattened.
 
-from analysis.similarity.cka import linear_cka
+All take NumPy arrays or PyTorch tensors (on any device), compute in float64, and raise ValueError in one line.
+"""
 
-__all__ = ["linear_cka"]
+from analysis.similarity.cca import canonical_correlations, mean_cca, pwcca, svcca
+from analysis.similarity.cka import linear_cka, rbf_cka
+from analysis.similarity.neighbours import mutual_knn
+from analysis.similarity.procrustes import procrustes
+from analysis.similarity.regression import regression_r2
+from analysis.similarity.rsa import rsa
+
+__all__ = [
+    "canonical_correlations",
+    "linear_cka",
+    "mean_cca",
+    "mutual_knn",
+    "procrustes",
+    "pwcca",
+    "rbf_cka",
+    "regression_r2",
+    "rsa",
+    "svcca",
+]
