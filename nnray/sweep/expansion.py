@@ -12,7 +12,7 @@ from typing import Any
 from nnray.errors import SpaceError
 from nnray.space.resources import Resources
 from nnray.space.sweep import Sweep
-from nnray.trial.configuration import Configuration, resolve_merged
+from nnray.trial.configuration import Configuration, Resolver
 from nnray.trial.name import configuration_names
 
 _CHECKED_PARTS = 200
@@ -50,9 +50,10 @@ def expand(sweep: Sweep, folder: Path, settings: Mapping[str, Any] | None = None
     """
     configurations: dict[str, Configuration] = {}
     numbers: dict[str, int] = {}
+    resolver = Resolver()
     merged: list[tuple[int, str]] = []
     for number, raw in enumerate(sweep.configurations(folder, settings), start=1):
-        configuration = resolve_merged(raw)
+        configuration = resolver.resolve(raw)
         signature = configuration.full_signature
         if signature in configurations:
             merged.append((number, signature))

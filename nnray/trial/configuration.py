@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _TOP_LEVEL = ("seed", "threads", "source")
 _GROUPS = {"trainer": TrainerOptions, "checkpoint": CheckpointOptions}
 KEYS = ("seed", "threads", *COMPONENTS, *_GROUPS, "source")
+
+_REMEMBERED = 4096
+"""So many different sets of components are remembered while a sweep is resolved, which bounds the memory."""
 
 DEFAULT_TASK = "nnray.training.Classifier"
 DEFAULT_OPTIMIZER = "torch.optim.AdamW"
@@ -137,18 +141,40 @@ def resolve(raw: Mapping[str, Any]) -> Configuration:
         ConfigurationError: On an unknown key, a wrong type, a class that cannot be imported, or parts that don't fit
             together; the message is one line and names the key.
     """
-    return resolve_merged(merge({}, raw))
+    return Resolver().resolve(merge({}, raw))
 
 
-def resolve_merged(raw: dict[str, Any]) -> Configuration:
-    """Return what :func:`resolve` does, of a nested dict that :func:`nnray.trial.merge` has made.
+class Resolver:
+    """Resolves many configurations that have much in common; what several have is resolved once and shared."""
 
-    Parts that are alike in two configurations may be one object in both.
-    """
-    for key in raw:
-        if key not in KEYS:
-            raise ConfigurationError(f"{key}: there is no such key{did_you_mean(str(key), KEYS)}")
-    return _Resolution(raw).configuration()
+    def __init__(self) -> None:
+        self._components: dict[str, tuple[dict[str, Any], frozenset[str]]] = {}
+
+    def resolve(self, raw: dict[str, Any]) -> Configuration:
+        """Return what :func:`resolve` does, of a nested dict as :func:`nnray.trial.merge` makes it."""
+        for key in raw:
+            if key not in KEYS:
+                raise ConfigurationError(f"{key}: there is no such key{did_you_mean(str(key), KEYS)}")
+        resolution = _Resolution(raw)
+        options = resolution.options()
+        components = self._resolved_components(raw, resolution)
+        values = {key: components[key] if key in components else options[key] for key in KEYS}
+        return Configuration(values, _shared(frozenset(resolution.unsigned)))
+
+    def _resolved_components(self, raw: dict[str, Any], resolution: _Resolution) -> dict[str, Any]:
+        try:
+            text = json.dumps([raw.get(kind) for kind in COMPONENTS])
+        except (TypeError, ValueError, RecursionError):  # no plain data: to be refused, with the name of the key
+            return resolution.components()
+        if text not in self._components:
+            before = frozenset(resolution.unsigned)
+            components = resolution.components()
+            if len(self._components) == _REMEMBERED:
+                self._components.clear()
+            self._components[text] = components, frozenset(resolution.unsigned - before)
+        components, unsigned = self._components[text]
+        resolution.unsigned |= unsigned
+        return components
 
 
 class _Resolution:
@@ -158,13 +184,9 @@ class _Resolution:
         self.raw = raw
         self.unsigned: set[str] = set()
 
-    def configuration(self) -> Configuration:
-        values: dict[str, Any] = dict.fromkeys(KEYS)
-        values.update(self._group("", TrialOptions, {key: self.raw[key] for key in _TOP_LEVEL if key in self.raw}))
-        values.update(self._components())
-        for name, cls in _GROUPS.items():
-            values[name] = self._group(name, cls, self.raw.get(name))
-        return Configuration(values, _shared(frozenset(self.unsigned)))
+    def options(self) -> dict[str, Any]:
+        values = self._group("", TrialOptions, {key: self.raw[key] for key in _TOP_LEVEL if key in self.raw})
+        return {**values, **{name: self._group(name, cls, self.raw.get(name)) for name, cls in _GROUPS.items()}}
 
     def _group(self, name: str, cls: type, given: Any) -> dict[str, Any]:
         from nnray.trial.components import resolve_arguments
@@ -180,7 +202,7 @@ class _Resolution:
             raise ConfigurationError(str(error)) from error
         return arguments
 
-    def _components(self) -> dict[str, Any]:
+    def components(self) -> dict[str, Any]:
         from nnray.trial import components as found
 
         raw = {kind: self.raw.get(kind) for kind in COMPONENTS}
