@@ -14,7 +14,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     outcome = carry_out(
         plan,
         Run(code, started),
-        _executor(arguments, sweep.resources, modules),
+        _executor(arguments, plan, modules),
         Display(plan, console, columns),
         arguments.mlflow_uri,
     )
@@ -118,14 +118,17 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_OK if _complete(plan, outcome) == plan.total else EXIT_FAILED_TRIALS
 
 
-def _executor(arguments: argparse.Namespace, resources: Any, modules: CodeSnapshot) -> Executor:
+def _executor(arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot) -> Executor:
     if arguments.in_process:
         from nnray.sweep.in_process import run_in_process
 
         return nullcontext(run_in_process)
     from nnray.sweep.on_ray import RayOptions, ray_executor
 
-    return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, Resources.of(resources), modules))
+    kinds = {trial.resources for trial in plan.todo}
+    if plan.search is not None and not callable(plan.sweep.resources):
+        kinds.add(Resources.of(plan.sweep.resources))
+    return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, kinds, modules))
 
 
 def _refuse_ignored_options(arguments: argparse.Namespace) -> None:

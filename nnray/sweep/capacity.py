@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ _GPU_SHARES = 8
 """At most so many trials share a GPU where nobody has said how many."""
 _TINY = 1e-6
 """1 / (1 / 49) is a little less than 49."""
+
+_STEPS = 10_000
+"""Ray counts resources in ten-thousandths."""
 
 Bundle = dict[str, float]
 """What one process occupies on one node: ``{"cpu": 1.0, "gpu": 0.25}``."""
@@ -62,7 +66,9 @@ class Capacity:
             SpaceError: If no node can ever give it.
         """
         gpu = self._gpu_share(resources.cpu) if resources.gpu is None else resources.gpu
-        bundle = {"cpu": resources.cpu, "gpu": gpu}
+        if gpu > 1 and gpu != int(gpu):
+            raise SpaceError(f"resources: gpu is {gpu:g}, where a share of one GPU or a whole number is expected")
+        bundle = {"cpu": _rounded(resources.cpu), "gpu": _rounded(gpu)}
         self.check(bundle)
         return bundle
 
@@ -87,6 +93,11 @@ def capacity_of_cluster() -> Capacity:
 def bundle_of(resources: Mapping[str, Any]) -> Bundle:
     """Return Ray's resources of a node under nnray's names."""
     return {"cpu": float(resources.get("CPU", 0)), "gpu": float(resources.get("GPU", 0))}
+
+
+def _rounded(amount: float) -> float:
+    """Return what Ray makes of an amount, rounded down: three times a third must not be more than there is."""
+    return math.floor(amount * _STEPS + _TINY) / _STEPS
 
 
 def _times(bundle: Mapping[str, float], node: Mapping[str, float]) -> int:

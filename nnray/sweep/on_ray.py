@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from nnray.space.resources import Resources
-from nnray.sweep.capacity import capacity_of_cluster
+from nnray.sweep.capacity import Bundle, capacity_of_cluster
 from nnray.sweep.code_snapshot import CodeSnapshot
 from nnray.sweep.launch import Execute
 from nnray.sweep.observer import Observer
 from nnray.sweep.queue import TrialQueue
 from nnray.sweep.ray_cluster import joined
+from nnray.sweep.room import Request, Room
 from nnray.training.runner import Run
+
+if TYPE_CHECKING:
+    from ray.tune import PlacementGroupFactory
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,13 @@ class RayOptions:
     Attributes:
         address: The cluster to join; None for $RAY_ADDRESS, or else this machine.
         max_concurrent: Bound on the number of trials at a time; None for as many as fit.
-        resources: What one trial occupies.
+        resources: What trials occupy, each kind once; refused before anything is written if the cluster never has it.
         code: The modules of a person's own that workers import; left out, as they are now.
     """
 
     address: str | None = None
     max_concurrent: int | None = None
-    resources: Resources = dataclasses.field(default_factory=Resources)
+    resources: Collection[Resources] = (Resources(),)
     code: CodeSnapshot = dataclasses.field(default_factory=lambda: CodeSnapshot.take(sys.path))
 
 
@@ -47,24 +53,27 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
     """
     with joined(options.address) as is_ours:
         capacity = capacity_of_cluster()
-        request = capacity.bundle(options.resources)
-        slots = max(1, capacity.slots(request))
+
+        @functools.cache
+        def request_of(resources: Resources) -> Request:
+            return Request(capacity.bundle(resources), resources.workers)
+
+        requests = [request_of(resources) for resources in options.resources]
+        slots = max(1, *(capacity.slots(request.bundle) // request.workers for request in requests))
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(slots, 64))
+        node = capacity.nodes[0] if is_ours else None
         at_a_time = options.max_concurrent
-        if is_ours:
-            # A trial that waits makes Tune ask for a worker of its own, which it never gets: a placement group made and
-            # removed per trial. On a cluster that others use or that can grow, Tune must ask to be given more.
-            at_a_time = min(slots, at_a_time or slots)
-        yield partial(_run, request=request, at_a_time=at_a_time, slots=slots, code=options.code)
+        yield partial(_run, node=node, at_a_time=at_a_time, slots=slots, request_of=request_of, code=options.code)
 
 
 def _run(
     queue: TrialQueue,
     run: Run,
     observer: Observer,
-    request: dict[str, float],
+    node: Bundle | None,
     at_a_time: int | None,
     slots: int,
+    request_of: Callable[[Resources], Request],
     code: CodeSnapshot,
 ) -> None:
     from ray import tune
@@ -77,11 +86,10 @@ def _run(
     train = tune.with_parameters(worker.train, run=run, code=code)
     with tempfile.TemporaryDirectory(prefix="nnray-tune-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(train, request),
+            tune.with_resources(train, _placement),
             tune_config=tune.TuneConfig(
-                search_alg=QueueSearcher(queue, observer),
+                search_alg=QueueSearcher(queue, observer, Room(node, at_a_time), request_of),
                 num_samples=-1,
-                max_concurrent_trials=at_a_time,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -93,3 +101,15 @@ def _run(
             ),
         )
         tuner.fit()
+
+
+def _placement(config: dict[str, Any]) -> PlacementGroupFactory:
+    """Return what Tune is to reserve for the trial of that configuration."""
+    from ray.tune import PlacementGroupFactory
+
+    request = config["request"]
+    bundle = {"CPU": request["bundle"]["cpu"], "GPU": request["bundle"]["gpu"]}
+    if request["workers"] > 1 or not any(bundle.values()):
+        # Several workers reserve what they need themselves, and Tune cannot reserve nothing: a byte of memory.
+        bundle = {"memory": 1}
+    return PlacementGroupFactory([bundle])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from nnray.space.resources import Resources
 from nnray.store.claim import is_claimed
 from nnray.store.record import Record
 from nnray.sweep.plan import PlannedTrial
+from nnray.sweep.ready import ReadyTrials
 
 if TYPE_CHECKING:
     from nnray.training.runner import Outcome
@@ -50,7 +51,7 @@ class TrialQueue:
     """
 
     def __init__(self, trials: Iterable[PlannedTrial], started: datetime) -> None:
-        self._ready = deque(trials)
+        self._ready = ReadyTrials(trials)
         self._elsewhere: dict[str, PlannedTrial] = {}
         self._here: dict[str, PlannedTrial] = {}
         self._started = started
@@ -88,10 +89,10 @@ class TrialQueue:
         while time.monotonic() < deadline and any(is_claimed(trial.paths.claim) for trial in self._here.values()):
             time.sleep(0.05)
 
-    def take(self) -> PlannedTrial | None:
-        """Return a trial to train now, or None if there is none at the moment."""
+    def take(self, fits: Callable[[Resources], bool] = lambda resources: True) -> PlannedTrial | None:
+        """Return a trial to train now whose resources fit, or None if there is none at the moment."""
         self._look_elsewhere()
-        while (trial := self._next()) is not None:
+        while (trial := self._next(fits)) is not None:
             result = self._result_on_disk(trial)
             if result is not None:
                 self._end(trial, result)
@@ -110,14 +111,16 @@ class TrialQueue:
         elif outcome != "interrupted":
             self._end(trial, outcome)
 
-    def _next(self) -> PlannedTrial | None:
-        if self._ready:
-            return self._ready.popleft()
-        if self._source is None:
-            return None
+    def _next(self, fits: Callable[[Resources], bool]) -> PlannedTrial | None:
+        trial = self._ready.pop(fits)
+        if trial is not None or self._source is None or self._ready:
+            return trial
         while (trial := self._source.ask()) is not None and trial.state in _RESULTS:
             self._end(trial, _RESULTS[trial.state])
-        return trial
+        if trial is None or fits(trial.resources):
+            return trial
+        self._ready.append(trial)
+        return None
 
     def _end(self, trial: PlannedTrial, result: Result) -> None:
         self.results[trial.signature] = result

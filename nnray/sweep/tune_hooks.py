@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
+from nnray.space.resources import Resources
 from nnray.store.claim import Claim
 from nnray.store.record import Record, now
 from nnray.sweep.observer import Observer
 from nnray.sweep.plan import PlannedTrial
 from nnray.sweep.queue import TrialQueue
+from nnray.sweep.room import Request, Room
 from nnray.training.runner import Outcome
 
 WORKER_DEATHS = 3
@@ -33,14 +36,19 @@ class _NotSaved:
 class QueueSearcher(_NotSaved, Searcher):
     """Feeds Tune from the queue; Tune asks for the next trial whenever it has room for one."""
 
-    def __init__(self, queue: TrialQueue, observer: Observer) -> None:
+    def __init__(
+        self, queue: TrialQueue, observer: Observer, room: Room, request_of: Callable[[Resources], Request]
+    ) -> None:
         super().__init__()
         self._queue, self._observer = queue, observer
+        self._room, self._request_of = room, request_of
         self._trials: dict[str, PlannedTrial] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial, None if there is none at the moment, or FINISHED."""
-        trial = self._queue.take()
+        if self._room.is_full:
+            return None
+        trial = self._queue.take(lambda resources: self._room.fits(self._request_of(resources)))
         if trial is None:
             if self._queue.exhausted:
                 return Searcher.FINISHED
@@ -48,15 +56,19 @@ class QueueSearcher(_NotSaved, Searcher):
                 self._observer.waiting(self._queue.elsewhere)
             return None
         self._trials[trial_id] = trial
+        request = self._request_of(trial.resources)
+        self._room.occupy(trial_id, request)
         return {
             "signature": trial.signature,
             "folder": str(trial.paths.folder),
             "configuration": trial.configuration.yaml(),
+            "request": dataclasses.asdict(request),
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Note what became of a trial."""
         trial = self._trials.pop(trial_id)
+        self._room.release(trial_id)
         outcome: Outcome = "failed" if error or not result or "outcome" not in result else result["outcome"]
         if outcome == "failed":
             _record_failure(trial, (result or {}).get("error") or _WORKER_LOST)
