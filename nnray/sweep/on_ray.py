@@ -40,7 +40,7 @@ class RayOptions:
 
     address: str | None = None
     max_concurrent: int | None = None
-    resources: Collection[Resources] = (Resources(),)
+    resources: Collection[Resources] = ()
     code: CodeSnapshot = dataclasses.field(default_factory=lambda: CodeSnapshot.take(sys.path))
 
 
@@ -59,7 +59,7 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
             return Request(capacity.bundle(resources), resources.workers)
 
         requests = [request_of(resources) for resources in options.resources]
-        slots = max(1, *(capacity.slots(request.bundle) // request.workers for request in requests))
+        slots = max([1, *(capacity.slots(request.bundle) // request.workers for request in requests)])
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(slots, 64))
         node = capacity.nodes[0] if is_ours else None
         at_a_time = options.max_concurrent
