@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from nnray.store.record import now
-from nnray.training.provenance import Code
+from nnray.training.code import Code
 from nnray.training.runner import Outcome, Run, run_trial
 from nnray.trial import Configuration, StorePaths, TrialPaths, merge, resolve
 

@@ -63,6 +63,8 @@ def trial_facts(store: StorePaths, trial: StoredTrial) -> dict[str, Any]:
         "status": read("status", None),
         "sweeps": _sweeps(trial, damaged),
         **{key: value for key, value in known.items() if key != "status"},
+        "code": str(store.code(known["code"])) if known.get("code") else None,
+        "packages": str(store.packages(known["packages"])) if known.get("packages") else None,
         "epochs": len(rows),
         "max_epochs": config.get("trainer", {}).get("max_epochs"),
         "metrics": _metrics(trial, rows),

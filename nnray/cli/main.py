@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from nnray.cli.command_line import masked_command
 from nnray.errors import NnrayError, did_you_mean
 
 COMMANDS = {
@@ -56,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if rest and not getattr(arguments, "takes_keys", False):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         arguments.keys = rest
+        arguments.command_line = masked_command(["nnray", *words])
         return module.run(arguments)
     except NnrayError as error:
         print(f"nnray: error: {error}", file=sys.stderr)

@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nnray.sweep.launch import carry_out
     from nnray.sweep.plan import make_plan
     from nnray.sweep.progress_table import chosen_columns
-    from nnray.training.provenance import code_of
+    from nnray.training.code import code_of
     from nnray.training.runner import Run
 
     _refuse_ignored_options(arguments)
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = store_paths(arguments.store)
     modules = CodeSnapshot.take(sys.path, left_out=[store.root])
     plan = make_plan(sweep, store, space.absolute().parent, parse_assignments(arguments.set), arguments.retry_failed)
-    code = code_of(space.absolute().parent)
+    code = code_of(space.absolute().parent, results=[store.root])
     changes = changes_since(plan, code, space)
     if arguments.code_changed == "retrain":
         plan = dataclasses.replace(plan, retrain=changes.signatures)
@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     outcome = carry_out(
         plan,
-        Run(code, started),
+        Run(code, started, command=arguments.command_line),
         _executor(arguments, plan, modules),
         Display(plan, console, columns),
         arguments.mlflow_uri,

@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nnray.sweep.in_process import run_in_process
     from nnray.sweep.launch import carry_out
     from nnray.sweep.plan import Plan, check_place, planned
-    from nnray.training.provenance import code_of
+    from nnray.training.code import code_of
     from nnray.training.runner import Run
     from nnray.trial import resolve
 
@@ -94,7 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
     if trial.state == "failed" and not again:
         return EXIT_FAILED_TRIALS
 
-    run_options = Run(code_of(Path.cwd()), now(), echo=True, progress=console.is_terminal)
+    code = code_of(Path.cwd(), results=[store.root])
+    run_options = Run(code, now(), echo=True, progress=console.is_terminal, command=arguments.command_line)
     outcome = carry_out(plan, run_options, nullcontext(run_in_process), EpochLines(console), arguments.mlflow_uri)
     for line in books_lines(outcome.books):
         console.print(line, markup=False, soft_wrap=True)

@@ -31,9 +31,14 @@ class Record:
         duration_s: Seconds of training, summed over the attempts that its result is made of.
         host: The machine of the last attempt.
         device: The processor or accelerator of the last attempt.
+        driver: Version of the GPU's driver, where it was trained on one.
+        command: The command that trained it, without passwords.
         versions: Versions of Python and of the libraries that make the result.
         git_commit: Commit of the code that trained the trial, None outside a repository.
-        git_diff: What that code differed from the commit by ("" for nothing).
+        git_diff: "" if that code was the commit's; None where it is not known, or kept under ``code``.
+        code: Name of the folder ``code/<name>`` of the store that holds what the code differed from the commit by, and
+            the files that git did not track; None if there was nothing of that kind.
+        packages: Name of the file ``packages/<name>.txt`` of the store that lists all installed packages.
         data_fingerprint: Hash of the data set's content, None where the data module has none.
         data_facts: What the model took from the data: channels, classes, image size.
     """
@@ -48,9 +53,13 @@ class Record:
     duration_s: float | None = None
     host: str | None = None
     device: str | None = None
+    driver: str | None = None
+    command: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None
     git_diff: str | None = None
+    code: str | None = None
+    packages: str | None = None
     data_fingerprint: str | None = None
     data_facts: dict[str, Any] = field(default_factory=dict)
 

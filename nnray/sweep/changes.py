@@ -8,7 +8,8 @@ from pathlib import Path
 
 from nnray.sweep.code_changes import changed_code, tracked_name
 from nnray.sweep.plan import Plan, PlannedTrial
-from nnray.training.provenance import Code
+from nnray.training.code import Code
+from nnray.training.kept_code import recorded_code
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def changes_since(plan: Plan, code: Code, space: Path) -> Changes:
 
 def _code(trial: PlannedTrial) -> Code:
     assert trial.record is not None
-    return Code(trial.record.git_commit, trial.record.git_diff)
+    return recorded_code(trial.paths.store, trial.record)
 
 
 def _trained_on_other_data(done: list[PlannedTrial]) -> list[PlannedTrial]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nnray.training.provenance import CUT, Code, git_output
+from nnray.training.code import CUT, Code, git_output
 
 _SUFFIX = ".py"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from nnray.sweep.observer import Observer, Observers
 from nnray.sweep.plan import Plan, PlannedTrial
 from nnray.sweep.queue import Result, TrialQueue
 from nnray.sweep.search import SearchSource, open_search
+from nnray.training.kept_code import keep_code
 from nnray.training.runner import Run
 
 _RUNNERS_END_IN_S = 5.0
@@ -89,6 +91,7 @@ def carry_out(
                 queue.feed(source)
             books = BookkeeperProcess(plan.store, plan.sweep.name, mlflow_uri)
             if execute is not None:
+                run = dataclasses.replace(run, code=keep_code(run.code, plan.store))
                 with display as shown:
                     execute(queue, run, Observers([_BookObserver(books), shown]))
             books.close()  # before the executor ends, which takes a second

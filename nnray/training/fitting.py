@@ -15,6 +15,7 @@ import torch
 from nnray.store.metrics_log import Row, keep_rows_before
 from nnray.store.weights import kept_epochs
 from nnray.training.epoch_recorder import EpochRecorder
+from nnray.training.provenance import gpu_driver, processor
 from nnray.training.resume import ResumeState, read_resume_state
 from nnray.trial.configuration import Configuration
 from nnray.trial.options import CheckpointOptions
@@ -30,6 +31,7 @@ class Fitted:
     status: Literal["completed", "stopped"]
     duration_s: float
     device: str
+    driver: str | None
     data_fingerprint: str | None
     data_facts: dict[str, Any]
 
@@ -76,7 +78,7 @@ def fit(
         raise
     fingerprint = data.fingerprint() if hasattr(data, "fingerprint") else None
     status: Literal["completed", "stopped"] = "stopped" if resume.stopped else "completed"
-    return Fitted(status, resume.elapsed_s, _device_name(trainer), fingerprint, facts)
+    return Fitted(status, resume.elapsed_s, *_device(trainer), fingerprint, facts)
 
 
 def _classes(facts: dict[str, Any]) -> dict[str, Any]:
@@ -115,8 +117,7 @@ def _new_trainer(options: dict[str, Any], progress: bool, callbacks: list[pl.Cal
     )
 
 
-def _device_name(trainer: pl.Trainer) -> str:
-    from nnray.training.provenance import processor
-
+def _device(trainer: pl.Trainer) -> tuple[str, str | None]:
+    """Return the name of the device that was trained on, and the version of its driver."""
     device = trainer.strategy.root_device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return (torch.cuda.get_device_name(device), gpu_driver()) if device.type == "cuda" else (processor(), None)

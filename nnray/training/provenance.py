@@ -1,57 +1,21 @@
-"""Where a result comes from: the code, the libraries and the machine."""
+"""Where a result comes from besides its code: the libraries and the machine."""
 
 from __future__ import annotations
 
+import hashlib
 import platform
-import subprocess
-from dataclasses import dataclass
+import re
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
+from nnray.store.files import write_text
+from nnray.trial.paths import StorePaths
+
 _LIBRARIES = ("nnray", "torchvision", "lightning", "numpy")
-_LARGEST_DIFF = 1_000_000
-_DIFF = ("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-renames", "--no-relative", "--full-index")
-_PREFIXES = ("--src-prefix=a/", "--dst-prefix=b/")
-
-CUT = "\n... cut: the whole diff has "
-"""Stands at the end of a diff that is too long to be kept."""
-
-
-@dataclass(frozen=True)
-class Code:
-    """The state of the repository that a command was started in.
-
-    Attributes:
-        commit: The commit that is checked out, None outside a repository.
-        diff: What tracked files differ by from it ("" for nothing).
-    """
-
-    commit: str | None = None
-    diff: str | None = None
-
-
-def code_of(folder: Path) -> Code:
-    """Return the state of the git repository that ``folder`` lies in."""
-    commit = git_output(folder, "rev-parse", "HEAD")
-    if commit is None:
-        return Code()
-    diff = git_output(folder, *_DIFF, *_PREFIXES)
-    if diff is not None and len(diff) > _LARGEST_DIFF:
-        diff = f"{diff[:_LARGEST_DIFF]}{CUT}{len(diff)} characters\n"
-    return Code(commit.strip(), diff)
-
-
-def git_output(folder: Path, *arguments: str) -> str | None:
-    """Return what git prints in ``folder``; None if it fails, or there is none."""
-    command = ["git", "-c", "core.quotePath=false", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode("utf-8", errors="replace")
 
 
 @cache
@@ -78,3 +42,40 @@ def processor() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+@cache
+def gpu_driver() -> str | None:
+    """Return the version of this machine's NVIDIA driver, None if there is none."""
+    try:
+        told = Path("/proc/driver/nvidia/version").read_text()
+    except OSError:
+        return None
+    found = re.search(r"Module\s+(?:for \S+\s+)?(\d[\d.]+)", told)
+    return found.group(1) if found else None
+
+
+@cache
+def installed_packages() -> str:
+    """Return every package that this process can import as ``name==version``, a line each, in order.
+
+    Told by the names of the folders of metadata, which takes milliseconds; reading the metadata takes a second.
+    """
+    found = {}
+    for entry in reversed(sys.path):
+        for folder in Path(entry or ".").glob("*.dist-info"):
+            name, _, number = folder.name.removesuffix(".dist-info").rpartition("-")
+            found[name] = number
+    return "".join(f"{name}=={found[name]}\n" for name in sorted(found, key=str.lower))
+
+
+@cache
+def kept_packages(store: StorePaths) -> str:
+    """Keep :func:`installed_packages` in ``store``, once however many trials there are; return the file's name."""
+    text = installed_packages()
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    path = store.packages(name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    return name

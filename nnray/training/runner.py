@@ -15,10 +15,11 @@ from nnray.store.claim import Claim
 from nnray.store.files import remove_leftovers, write_text
 from nnray.store.metrics_log import Row
 from nnray.store.record import Record, now
+from nnray.training.code import Code
 from nnray.training.fitting import fit
 from nnray.training.isolation import isolated
 from nnray.training.log_capture import captured
-from nnray.training.provenance import Code, library_versions
+from nnray.training.provenance import kept_packages, library_versions
 from nnray.training.stopping import InterruptTraining
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import TrialPaths
@@ -35,12 +36,14 @@ class Run:
         started: When the command started: a trial that failed since then is not tried again.
         echo: Whether what a trial prints appears on the terminal as well as in its log.
         progress: Whether to show a progress bar over the batches.
+        command: The command as it was typed, without passwords.
     """
 
     code: Code
     started: datetime
     echo: bool = False
     progress: bool = False
+    command: str | None = None
 
 
 def run_trial(
@@ -84,6 +87,9 @@ def run_trial(
             versions=library_versions(),
             git_commit=run.code.commit,
             git_diff=run.code.diff,
+            code=run.code.kept,
+            packages=kept_packages(paths.store),
+            command=run.command,
         )
         record.write(paths.record)
         record = _trained(record, paths, configuration, run, on_epoch)

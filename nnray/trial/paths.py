@@ -33,6 +33,11 @@ class TrialPaths:
         return self.folder.name
 
     @property
+    def store(self) -> StorePaths:
+        """The store that the trial is kept in."""
+        return StorePaths(self.folder.parents[1])
+
+    @property
     def config(self) -> Path:
         """The resolved configuration."""
         return self.folder / "config.yaml"
@@ -114,6 +119,14 @@ class StorePaths:
     def search_lock(self, sweep: str) -> Path:
         """The file whose lock says that a process searches for trials of a sweep."""
         return self.tables / sweep / "search.lock"
+
+    def code(self, name: str) -> Path:
+        """A folder with what the code of trials differed from a commit by."""
+        return self.root / "code" / name
+
+    def packages(self, name: str) -> Path:
+        """A list of installed packages that trials were trained with."""
+        return self.root / "packages" / f"{name}.txt"
 
     @property
     def mlflow_database(self) -> Path:

@@ -9,7 +9,7 @@ from nnray import Sweep, grid
 from nnray.store.record import Record, now
 from nnray.sweep.changes import changes_since
 from nnray.sweep.plan import make_plan
-from nnray.training.provenance import Code, code_of
+from nnray.training.code import Code, code_of
 from nnray.trial import resolve
 
 BASE = {"model": "MLP", "data": {"class_path": "FakeData", "init_args": {"size": 5, "image_size": 2}}}
@@ -174,7 +174,7 @@ def test_diffs_as_older_records_hold_them(repository, plan, tmp_path):
 
 
 def test_a_diff_too_long_to_be_kept_is_compared_as_it_is(repository, plan, tmp_path, monkeypatch):
-    monkeypatch.setattr("nnray.training.provenance._LARGEST_DIFF", 100)
+    monkeypatch.setattr("nnray.training.code._LARGEST_DIFF", 100)
     edit(tmp_path, "README.md")
     then = code_of(tmp_path)
     made = plan(("completed", by(then.commit, then.diff)))

@@ -18,7 +18,7 @@ from nnray.sweep.in_process import run_in_process
 from nnray.sweep.observer import Observers
 from nnray.sweep.plan import Plan, make_plan
 from nnray.sweep.queue import TrialQueue
-from nnray.training.provenance import Code
+from nnray.training.code import Code
 from nnray.training.runner import Run
 
 WIDTH = "config/model.init_args.width"

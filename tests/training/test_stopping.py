@@ -13,7 +13,7 @@ from nnray.store.claim import is_claimed
 from nnray.store.metrics_log import Row, read_rows
 from nnray.store.record import Record, now
 from nnray.store.weights import kept_epochs
-from nnray.training.provenance import Code
+from nnray.training.code import Code
 from nnray.training.runner import Outcome, Run, run_trial
 from nnray.training.stopping import InterruptTraining, StopTraining
 from nnray.trial import StorePaths, TrialPaths
