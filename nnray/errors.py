@@ -31,7 +31,15 @@ class StoreError(NnrayError):
 
 
 class TrialError(NnrayError):
-    """A trial cannot go on: it diverged, or what it needs is missing."""
+    """A trial cannot go on: it diverged, or what it needs is missing.
+
+    Attributes:
+        diverged: Whether its loss is no number any more, so that nothing is gained by trying it again.
+    """
+
+    def __init__(self, message: str, diverged: bool = False) -> None:
+        super().__init__(message)
+        self.diverged = diverged
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

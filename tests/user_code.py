@@ -207,3 +207,17 @@ class RaisesOnce(pl.Callback):
         if not RaisesOnce.done:
             RaisesOnce.done = True
             raise RuntimeError("once")
+
+
+class SlowBatches(pl.Callback):
+    """Makes each epoch take its time, batch by batch.
+
+    Args:
+        seconds: How long each training batch takes at least.
+    """
+
+    def __init__(self, seconds: float = 0.1) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        time.sleep(self.seconds)

@@ -18,6 +18,7 @@ COMMANDS = {
     "status": "show how far a sweep is",
     "logs": "print what a trial printed",
     "info": "tell everything that is known of a trial",
+    "stop": "stop a sweep or a trial that another command is running",
     "results": "print a sweep's table of trials",
     "graph": "show a model's layers: as a table or as a picture",
     "rebuild": "make tables and MLflow anew from the trial folders",

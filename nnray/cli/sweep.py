@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import shlex
 import sys
 import time
 from contextlib import nullcontext
@@ -18,18 +16,17 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from nnray.cli.books_lines import books_lines
+from nnray.cli.confirmation import add_yes_option, confirm
 from nnray.cli.store_option import add_store_option, store_paths
+from nnray.cli.sweep_lines import complete, deeds, plan_lines, result_lines, total
 from nnray.errors import SpaceError
 from nnray.space import Resources, load_sweep
-from nnray.store.membership import Membership
 from nnray.trial.importing import make_importable
 from nnray.trial.merging import parse_assignments
 
 if TYPE_CHECKING:
     from nnray.sweep.code_snapshot import CodeSnapshot
-    from nnray.sweep.launch import Executor, Outcome
-    from nnray.sweep.plan import Plan
+    from nnray.sweep.launch import Executor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "that git tracked then, except the space file itself, has changed or is gone",
     )
     parser.add_argument("--columns", metavar="A,B,...", help="the live table's columns, as nnray status takes them")
+    add_yes_option(parser)
     parser.add_argument(
         "--in-process", action="store_true", help="train one trial after another in this process, without Ray"
     )
@@ -92,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     changes = changes_since(plan, code, space)
     if arguments.code_changed == "retrain":
         plan = dataclasses.replace(plan, retrain=changes.signatures)
-    for line in (*_plan_lines(plan), *changes.lines(code), *_uncovered_lines(modules)):
+    for line in (*plan_lines(plan), *changes.lines(code), *_uncovered_lines(modules)):
         console.print(line, markup=False, soft_wrap=True)
     if changes.signatures and arguments.code_changed == "fail":
         raise SpaceError(
@@ -101,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     columns = chosen_columns(arguments.columns, plan_columns(plan), sweep.metric, open_ended=True)
     if arguments.dry_run:
         return EXIT_OK
+    confirm(deeds(plan), arguments.yes)
 
     outcome = carry_out(
         plan,
@@ -109,13 +108,13 @@ def run(arguments: argparse.Namespace) -> int:
         Display(plan, console, columns),
         arguments.mlflow_uri,
     )
-    for line in _result_lines(plan, outcome, time.monotonic() - begun, arguments):
+    for line in result_lines(plan, outcome, time.monotonic() - begun, arguments.space, arguments.store):
         console.print(line, markup=False, soft_wrap=True)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     if outcome.problem is not None:
         raise SpaceError(outcome.problem)
-    return EXIT_OK if _complete(plan, outcome) == plan.total else EXIT_FAILED_TRIALS
+    return EXIT_OK if complete(plan, outcome) >= total(plan, outcome) else EXIT_FAILED_TRIALS
 
 
 def _executor(arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot) -> Executor:
@@ -149,62 +148,8 @@ def _positive(text: str) -> int:
     return number
 
 
-def _plan_lines(plan: Plan) -> list[str]:
-    counts = plan.counts()
-    parts = [f"{counts['complete']} complete", f"{counts['resume']} to resume", f"{counts['run']} to run"]
-    if counts["stopped"]:
-        parts.insert(1, f"{counts['stopped']} stopped early")
-    if counts["running"]:
-        parts.append(f"{counts['running']} running in another command")
-    if counts["failed"]:
-        again = "to be tried again" if plan.retry_failed else "--retry-failed tries them again"
-        parts.append(f"{counts['failed']} failed before ({again})")
-    if plan.retrain:
-        parts.append(f"{len(plan.retrain)} to train anew")
-    if plan.search is not None:
-        parts = [*(part for part in parts[1:] if part[:2] != "0 "), f"{plan.total - len(plan.trials)} to ask for"]
-        title = f"{plan.sweep.name}: search {plan.search.title}: {counts['complete']} of {plan.total} trials complete, "
-    else:
-        title = f"{plan.sweep.name}: {len(plan.trials)} trials: "
-    lines = [f"{title}{', '.join(parts)}", f"store: {plan.store.root}"]
-    lines += plan.notes
-    if plan.departed:
-        lines.append(f"no longer in the space: {len(plan.departed)} trials; they leave the tables, their folders stay")
-    return lines
-
-
 def _uncovered_lines(modules: CodeSnapshot) -> list[str]:
     return [
         f"{folder}: too many files to keep all code as it is now; edits deep in it reach trials"
         for folder in modules.uncovered
     ]
-
-
-def _complete(plan: Plan, outcome: Outcome) -> int:
-    done = {trial.signature for trial in plan.trials if trial.state in ("complete", "stopped")} - plan.retrain
-    return len(done | {signature for signature, result in outcome.results.items() if result != "failed"})
-
-
-def _result_lines(plan: Plan, outcome: Outcome, seconds: float, arguments: argparse.Namespace) -> list[str]:
-    name, total = plan.sweep.name, plan.total
-    complete = _complete(plan, outcome)
-    store = f" --store {shlex.quote(arguments.store)}" if arguments.store else ""
-    now = sum(result != "failed" for result in outcome.results.values())
-    lines = [f"{name}: {complete} of {total} trials complete, {now} of them now, in {seconds:.0f} s"]
-    failed = [plan.store.trial(signature) for signature, result in outcome.results.items() if result == "failed"]
-    for paths in failed[:5]:
-        place = Membership.read(paths, name)
-        lines.append(f"failed: {place.name if place else 'trial'} ({paths.signature}); see {paths.log}")
-    if len(failed) > 5:
-        lines.append(f"... and {len(failed) - 5} more failed")
-    if outcome.note is not None:
-        lines.append(outcome.note)
-    known = len({trial.signature for trial in plan.trials} | outcome.results.keys())
-    if outcome.books.trials < known:
-        gone = known - outcome.books.trials
-        lines.append(f"no longer listed: {gone} trials; another command has given {name} another space meanwhile")
-    if outcome.interrupted:
-        lines.append(f"interrupted: nnray sweep {arguments.space}{store} goes on where this stopped")
-    lines.append(f"tables: {os.path.relpath(plan.store.tables / name)}; best rows: nnray results {name}{store}")
-    lines += books_lines(outcome.books)
-    return lines

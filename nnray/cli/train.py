@@ -99,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     outcome = carry_out(plan, run_options, nullcontext(run_in_process), EpochLines(console), arguments.mlflow_uri)
     for line in books_lines(outcome.books):
         console.print(line, markup=False, soft_wrap=True)
+    if outcome.stopped_by:
+        console.print(f"interrupted by {outcome.stopped_by}, with nnray stop", markup=False, soft_wrap=True)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_FAILED_TRIALS if "failed" in outcome.results.values() else EXIT_OK

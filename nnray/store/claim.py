@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from nnray.errors import StoreError
 
@@ -23,14 +24,17 @@ from nnray.errors import StoreError
 class Claim:
     """The right to run a trial, held until :meth:`release` or the end of the process."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, owner: str) -> None:
         self._descriptor: int | None = descriptor
+        self.owner = owner
+        """What the file says: no two claims say the same."""
 
     @classmethod
-    def acquire(cls, path: Path) -> Claim | None:
+    def acquire(cls, path: Path, **about: Any) -> Claim | None:
         """Return the claim on the trial whose lock file is ``path``, or None if another process holds it.
 
-        The folder of ``path`` must exist. The file then says who holds the claim, for people to read.
+        The folder of ``path`` must exist. The file then says who holds the claim, and what ``about`` adds to that in
+        plain data.
 
         Raises:
             StoreError: If the file cannot be written, or the file system has no locks.
@@ -39,10 +43,10 @@ class Claim:
             if is_claimed(path):
                 return None
             time.sleep(0.001)  # somebody was only asking, and held the shared lock for that moment
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+        owner = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "since": time.time(), **about})
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(owner).encode(), 0)
-        return cls(descriptor)
+        os.pwrite(descriptor, owner.encode(), 0)
+        return cls(descriptor, owner)
 
     def release(self) -> None:
         """Give the claim up; a second call does nothing."""
@@ -73,6 +77,14 @@ def is_claimed(path: Path) -> bool:
         return True
     os.close(descriptor)
     return False
+
+
+def claim_owner(path: Path) -> str | None:
+    """Return what the claim at ``path`` says of the one who holds it, or held it last; None if there is no claim."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 @contextmanager

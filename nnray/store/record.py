@@ -13,6 +13,9 @@ from nnray.errors import StoreError
 from nnray.store.files import write_text
 
 Status = Literal["pending", "running", "completed", "stopped", "failed"]
+Cause = Literal["lost", "out-of-memory", "diverged", "error"]
+CAUSES: tuple[Cause, ...] = ("lost", "out-of-memory", "diverged", "error")
+"""Why an attempt failed: its process or node was lost, memory ran out, the loss is no number, or code raised."""
 STATUSES: tuple[Status, ...] = ("pending", "running", "completed", "stopped", "failed")
 
 
@@ -25,7 +28,10 @@ class Record:
         status: What became of the trial. A trial whose runner died still says ``running``; its claim is free then.
         error: One line, for a failed trial.
         traceback: The whole of it, for a failed trial.
+        cause: Why it failed, for a failed trial: one of ``CAUSES``.
         attempts: How often a runner started the trial.
+        former_attempts: How each attempt before the last ended that is known of: a cause, or ``interrupted``.
+        continued_from: Signature of the shorter trial whose epochs this one began with.
         started: When the first attempt started (UTC).
         ended: When the trial was completed, stopped or failed (UTC).
         duration_s: Seconds of training, summed over the attempts that its result is made of.
@@ -47,7 +53,10 @@ class Record:
     status: Status = "pending"
     error: str | None = None
     traceback: str | None = None
+    cause: Cause | None = None
     attempts: int = 0
+    former_attempts: list[str] = field(default_factory=list)
+    continued_from: str | None = None
     started: datetime | None = None
     ended: datetime | None = None
     duration_s: float | None = None

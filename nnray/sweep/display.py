@@ -136,6 +136,12 @@ class Display:
             self._note_finished(trial, result, running)
         self._line_now_and_then()
 
+    def left(self, trial: PlannedTrial) -> None:
+        """Show the trial no longer among the running ones."""
+        if self._here.pop(trial.signature, None) is not None:
+            self._count("running", "pending")
+        self._say(f"interrupted: {trial.membership.name} ({trial.signature}), on request")
+
     def waiting(self, elsewhere: int) -> None:
         """Show that another command holds what is left."""
         if elsewhere and not self._elsewhere:

@@ -24,7 +24,9 @@ def run_in_process(queue: TrialQueue, run: Run, observer: Observer) -> None:
 
         outcome = run_trial(trial.paths, trial.configuration, run, partial(_tell, observer, trial))
         queue.settle(trial.signature, outcome)
-        if outcome != "claimed" and outcome != "interrupted":
+        if outcome == "interrupted":
+            observer.left(trial)
+        elif outcome != "claimed":
             observer.ended(trial, outcome)
 
 

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
+from nnray.store.attempts import INTERRUPTED, note_attempt
 from nnray.store.bookkeeper import BooksReport
 from nnray.store.bookkeeper_process import BookkeeperProcess
+from nnray.store.commands import Command
+from nnray.store.stop_request import StopRequest
 from nnray.sweep.observer import Observer, Observers
 from nnray.sweep.plan import Plan, PlannedTrial
 from nnray.sweep.queue import Result, TrialQueue
@@ -32,7 +35,10 @@ class Outcome:
     Attributes:
         results: What became of the trials that were to be trained, by short signature.
         books: What the bookkeeper says of tables and MLflow.
-        interrupted: Whether it was stopped by Ctrl-C.
+        interrupted: Whether it was stopped, by Ctrl-C or by another command.
+        stopped_by: Who asked it to stop, if it was another command.
+        dropped: Trials that were taken out of the sweep while the command ran, and so are trained no more.
+        set_aside: Trials that somebody has interrupted, to be continued by another command.
         problem: One line about a mistake that ended a search before its time.
         note: One line about a search that found fewer trials than it was to.
     """
@@ -40,6 +46,9 @@ class Outcome:
     results: dict[str, Result]
     books: BooksReport
     interrupted: bool
+    stopped_by: str | None = None
+    dropped: tuple[PlannedTrial, ...] = ()
+    set_aside: tuple[PlannedTrial, ...] = ()
     problem: str | None = None
     note: str | None = None
 
@@ -59,6 +68,9 @@ class _BookObserver:
     def ended(self, trial: PlannedTrial, result: Result) -> None:
         self._books.note(trial.signature)
 
+    def left(self, trial: PlannedTrial) -> None:
+        self._books.note(trial.signature)
+
     def waiting(self, elsewhere: int) -> None:
         """Trials of another command change nothing that this one writes."""
 
@@ -76,32 +88,47 @@ def carry_out(
         display: Shows a person how it goes, while there is anything to train.
         mlflow_uri: The MLflow server, or None for the store's own database.
     """
-    queue = TrialQueue(plan.todo, run.started)
+    command = Command.new(plan.store, plan.sweep.name)
+    run = dataclasses.replace(run, sweep=command.sweep, stop_request=command.requests)
+    queue = TrialQueue(plan.todo, run.started, command)
+    request: StopRequest | None = None
     books: BookkeeperProcess | None = None
     source: SearchSource | None = None
     interrupted = False
-    try:
-        with ExitStack() as stack:
-            execute = stack.enter_context(nullcontext() if plan.is_done else executor)
-            if plan.search is not None and execute is not None:
-                source = stack.enter_context(open_search(plan))
-            plan.apply()
-            if source is not None:
-                source.resume()
-                queue.feed(source)
-            books = BookkeeperProcess(plan.store, plan.sweep.name, mlflow_uri)
-            if execute is not None:
-                run = dataclasses.replace(run, code=keep_code(run.code, plan.store))
-                with display as shown:
-                    execute(queue, run, Observers([_BookObserver(books), shown]))
-            books.close()  # before the executor ends, which takes a second
-    except KeyboardInterrupt:
-        if books is None:
-            raise
-        interrupted = True
-        queue.wait_for_runners(_RUNNERS_END_IN_S)
-    finally:
-        if books is not None:
-            report = books.close()
-    problem, note = (source.problem, source.note) if source is not None else (None, None)
-    return Outcome(dict(queue.results), report, interrupted, problem, note)
+    with ExitStack() as until_all_is_done:
+        try:
+            with ExitStack() as stack:
+                execute = stack.enter_context(nullcontext() if plan.is_done else executor)
+                if plan.search is not None and execute is not None:
+                    source = stack.enter_context(open_search(plan))
+                plan.apply()
+                if source is not None:
+                    source.resume()
+                    queue.feed(source)
+                books = BookkeeperProcess(plan.store, plan.sweep.name, mlflow_uri)
+                if execute is not None:
+                    run = dataclasses.replace(run, code=keep_code(run.code, plan.store))
+                    until_all_is_done.enter_context(command.registered())
+                    with display as shown:
+                        execute(queue, run, Observers([_BookObserver(books), shown]))
+                books.close()  # before the executor ends, which takes a second
+        except KeyboardInterrupt:
+            if books is None:
+                raise
+            interrupted, request = True, command.stop_request
+            queue.wait_for_runners(_RUNNERS_END_IN_S)
+            for trial in queue.in_hand:
+                note_attempt(trial.paths, INTERRUPTED)
+        finally:
+            if books is not None:
+                report = books.close()
+    return Outcome(
+        dict(queue.results),
+        report,
+        interrupted,
+        stopped_by=request.by if request else None,
+        dropped=tuple(queue.dropped),
+        set_aside=tuple(queue.interrupted),
+        problem=source.problem if source is not None else None,
+        note=source.note if source is not None else None,
+    )

@@ -21,6 +21,9 @@ class Observer(Protocol):
     def ended(self, trial: PlannedTrial, result: Result) -> None:
         """A trial has ended."""
 
+    def left(self, trial: PlannedTrial) -> None:
+        """A running trial was interrupted by somebody; this command doesn't go on with it."""
+
     def waiting(self, elsewhere: int) -> None:
         """That many trials are being trained by another command, and nothing else is left to do at the moment."""
 
@@ -45,6 +48,11 @@ class Observers:
         """See :class:`Observer`."""
         for observer in self._observers:
             observer.ended(trial, result)
+
+    def left(self, trial: PlannedTrial) -> None:
+        """See :class:`Observer`."""
+        for observer in self._observers:
+            observer.left(trial)
 
     def waiting(self, elsewhere: int) -> None:
         """See :class:`Observer`."""

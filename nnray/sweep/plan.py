@@ -18,6 +18,7 @@ from nnray.store.membership import Membership, folder_names, members
 from nnray.store.record import Record
 from nnray.store.weights import kept_epochs
 from nnray.sweep.adoption import adopt, find_adoptable, is_half_adopted
+from nnray.sweep.departures import of_other_commands
 from nnray.sweep.expansion import expand
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import StorePaths, TrialPaths
@@ -67,6 +68,8 @@ class Plan:
         store: Where it is kept.
         trials: All trials, in the order of the sweep.
         departed: Folders of trials that the sweep listed and that are no longer in its space.
+        stopping: Those of the departed that another command is training for the sweep; it will leave them.
+        withdrawn: Those of the departed that another command of the sweep would train later; it will not.
         retry_failed: Whether trials that failed before are trained again.
         retrain: Signatures of trials whose results are thrown away and that are trained anew.
         notes: What a person should know of how the sweep became these trials, a line each.
@@ -81,6 +84,8 @@ class Plan:
     retrain: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     search: SearchPlan | None = None
+    stopping: tuple[TrialPaths, ...] = ()
+    withdrawn: tuple[TrialPaths, ...] = ()
 
     @property
     def total(self) -> int:
@@ -173,7 +178,17 @@ def make_plan(
     trials = planned_trials(store, list(entries))
     here = {folder.signature for trial in trials for folder in (trial.paths, trial.former) if folder is not None}
     departed = tuple(paths for paths in members(store, sweep.name) if paths.signature not in here)
-    return Plan(sweep, store, trials, departed, retry_failed, notes=expansion.notes)
+    stopping, withdrawn = of_other_commands(store, sweep.name, departed)
+    return Plan(
+        sweep,
+        store,
+        trials,
+        departed,
+        retry_failed,
+        notes=expansion.notes,
+        stopping=stopping,
+        withdrawn=withdrawn,
+    )
 
 
 def planned(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from nnray.space.resources import Resources
 from nnray.store.claim import is_claimed
+from nnray.store.commands import Command
 from nnray.store.record import Record
 from nnray.sweep.plan import PlannedTrial
 from nnray.sweep.ready import ReadyTrials
@@ -48,16 +49,24 @@ class TrialQueue:
     Args:
         trials: What is to be trained, in order.
         started: When the command started; a trial that another command saw fail since then has failed here too.
+        command: The command that trains them, so that trials can be taken out of its sweep, and it can be stopped,
+            while it runs.
     """
 
-    def __init__(self, trials: Iterable[PlannedTrial], started: datetime) -> None:
+    def __init__(self, trials: Iterable[PlannedTrial], started: datetime, command: Command | None = None) -> None:
         self._ready = ReadyTrials(trials)
         self._elsewhere: dict[str, PlannedTrial] = {}
         self._here: dict[str, PlannedTrial] = {}
         self._started = started
         self._looked = 0.0
         self._source: TrialSource | None = None
+        self._command = command
+        self._asked = 0.0
         self.results: dict[str, Result] = {}
+        self.dropped: list[PlannedTrial] = []
+        """Trials that are trained no more, since the sweep lists them no longer."""
+        self.interrupted: list[PlannedTrial] = []
+        """Trials that somebody has interrupted; another command may go on with them."""
 
     @property
     def is_fed(self) -> bool:
@@ -91,8 +100,12 @@ class TrialQueue:
 
     def take(self, fits: Callable[[Resources], bool] = lambda resources: True) -> PlannedTrial | None:
         """Return a trial to train now whose resources fit, or None if there is none at the moment."""
+        self.heed_requests()
         self._look_elsewhere()
         while (trial := self._next(fits)) is not None:
+            if self._is_unlisted(trial):
+                self.dropped.append(trial)
+                continue
             result = self._result_on_disk(trial)
             if result is not None:
                 self._end(trial, result)
@@ -105,11 +118,32 @@ class TrialQueue:
 
     def settle(self, signature: str, outcome: Outcome) -> None:
         """Note what became of a trial that :meth:`take` handed out; one that was interrupted has no result."""
+        if outcome == "interrupted":
+            self.heed_requests(at_once=True)
         trial = self._here.pop(signature)
         if outcome == "claimed":
             self._elsewhere[signature] = trial
         elif outcome != "interrupted":
             self._end(trial, outcome)
+        else:
+            (self.dropped if self._is_unlisted(trial) else self.interrupted).append(trial)
+
+    def try_again(self, signature: str) -> None:
+        """Put a trial that :meth:`take` handed out back, to be handed out once more."""
+        self._ready.append(self._here.pop(signature))
+
+    @property
+    def in_hand(self) -> tuple[PlannedTrial, ...]:
+        """The trials that were handed out and have no result yet."""
+        return tuple(self._here.values())
+
+    def heed_requests(self, at_once: bool = False) -> None:
+        """Leave as on Ctrl-C if somebody has asked the command to stop; looks now and then, or ``at_once``."""
+        if self._command is None or (not at_once and time.monotonic() - self._asked < _LOOK_AGAIN_S):
+            return
+        self._asked = time.monotonic()
+        if self._command.requests.exists():
+            raise KeyboardInterrupt
 
     def _next(self, fits: Callable[[Resources], bool]) -> PlannedTrial | None:
         trial = self._ready.pop(fits)
@@ -127,11 +161,17 @@ class TrialQueue:
         if self._source is not None:
             self._source.tell(trial, result)
 
+    def _is_unlisted(self, trial: PlannedTrial) -> bool:
+        return self._command is not None and not trial.paths.membership(self._command.sweep).exists()
+
     def _look_elsewhere(self) -> None:
         if not self._elsewhere or time.monotonic() - self._looked < _LOOK_AGAIN_S:
             return
         self._looked = time.monotonic()
         for signature, trial in list(self._elsewhere.items()):
+            if self._is_unlisted(trial):
+                self.dropped.append(self._elsewhere.pop(signature))
+                continue
             if is_claimed(trial.paths.claim):
                 continue
             # Read after the claim was seen to be free: its runner writes the record before it lets go.

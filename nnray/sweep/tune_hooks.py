@@ -73,7 +73,9 @@ class QueueSearcher(_NotSaved, Searcher):
         if outcome == "failed":
             _record_failure(trial, (result or {}).get("error") or _WORKER_LOST)
         self._queue.settle(trial.signature, outcome)
-        if outcome != "claimed" and outcome != "interrupted":
+        if outcome == "interrupted":
+            self._observer.left(trial)
+        elif outcome != "claimed":
             self._observer.ended(trial, outcome)
 
     def save(self, checkpoint_path: str) -> None:
@@ -88,6 +90,10 @@ class Messenger(_NotSaved, Callback):
 
     def __init__(self, queue: TrialQueue, observer: Observer) -> None:
         self._queue, self._observer = queue, observer
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Leave if somebody has asked the command to stop."""
+        self._queue.heed_requests()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell that a trial runs."""

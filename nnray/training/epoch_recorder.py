@@ -76,10 +76,10 @@ class EpochRecorder(Checkpoint):
     def _check_finite(self, row: Row) -> None:
         loss, self._loss = self._loss, None
         if loss is not None and not math.isfinite(float(loss)):
-            raise TrialError(f"diverged: the training loss is not finite in epoch {row['epoch']}")
+            raise TrialError(f"diverged: the training loss is not finite in epoch {row['epoch']}", diverged=True)
         for name, value in row.items():
             if "loss" in name and not math.isfinite(value):
-                raise TrialError(f"diverged: {name} is {value} in epoch {row['epoch']}")
+                raise TrialError(f"diverged: {name} is {value} in epoch {row['epoch']}", diverged=True)
 
     def _keep(self, row: Row, module: pl.LightningModule) -> None:
         epoch = row["epoch"]

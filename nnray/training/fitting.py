@@ -16,6 +16,7 @@ from nnray.store.metrics_log import Row, keep_rows_before
 from nnray.store.weights import kept_epochs
 from nnray.training.epoch_recorder import EpochRecorder
 from nnray.training.provenance import gpu_driver, processor
+from nnray.training.requests import Pending, RequestPoll
 from nnray.training.resume import ResumeState, read_resume_state
 from nnray.trial.configuration import Configuration
 from nnray.trial.options import CheckpointOptions
@@ -37,7 +38,11 @@ class Fitted:
 
 
 def fit(
-    configuration: Configuration, paths: TrialPaths, on_epoch: Callable[[Row], None] | None, progress: bool
+    configuration: Configuration,
+    paths: TrialPaths,
+    on_epoch: Callable[[Row], None] | None,
+    progress: bool,
+    pending: Pending,
 ) -> Fitted:
     """Train the network of ``configuration``, from the state kept in ``paths.resume`` if there is one.
 
@@ -48,9 +53,10 @@ def fit(
         paths: Where metrics, checkpoints and the resume state are kept.
         on_epoch: Called with the row of metrics after each epoch; may raise StopTraining or InterruptTraining.
         progress: Whether to show Lightning's progress bar.
+        pending: Tells whether somebody wants the trial to end.
 
     Raises:
-        InterruptTraining: If ``on_epoch`` raised it; the state to continue from is kept.
+        InterruptTraining: If ``on_epoch`` raised it or somebody asked for it; the state to continue from is kept.
     """
     data = configuration.build_data()
     facts = configuration.data_facts(data)
@@ -69,7 +75,7 @@ def fit(
     resume = ResumeState(paths.resume, state, on_epoch)
     options = CheckpointOptions(**configuration.values["checkpoint"])
     recorder = EpochRecorder(paths, options, model, rows, resume.epoch_ended)
-    trainer = _trainer(configuration, resume, recorder, progress)
+    trainer = _trainer(configuration, [resume, RequestPoll(pending, resume)], recorder, progress)
     try:
         trainer.fit(task, datamodule=data)
     except SystemExit as leaving:  # which is what Lightning makes of Ctrl-C
@@ -85,13 +91,15 @@ def _classes(facts: dict[str, Any]) -> dict[str, Any]:
     return {"num_classes": facts["num_classes"]} if "num_classes" in facts else {}
 
 
-def _trainer(configuration: Configuration, resume: ResumeState, recorder: EpochRecorder, progress: bool) -> pl.Trainer:
+def _trainer(
+    configuration: Configuration, first: list[pl.Callback], recorder: EpochRecorder, progress: bool
+) -> pl.Trainer:
     options = {key: value for key, value in configuration.values["trainer"].items() if key not in _OWN_TRAINER_OPTIONS}
     callbacks = configuration.build_callbacks()
     if callbacks:
-        return _new_trainer(options, progress, [resume, *callbacks, recorder])
+        return _new_trainer(options, progress, [*first, *callbacks, recorder])
     trainer = copy.deepcopy(_unused_trainer(json.dumps(options), progress))
-    trainer.callbacks = [resume, *trainer.callbacks, recorder]
+    trainer.callbacks = [*first, *trainer.callbacks, recorder]
     return trainer
 
 

@@ -50,7 +50,12 @@ class ResumeState(Callback):
         self._started = time.perf_counter()
         self._on_epoch = on_epoch
         self._untold: Row | None = None
+        self._request: LeaveTraining | None = None
         self.stopped = False
+
+    def leave(self, request: LeaveTraining) -> None:
+        """Leave the training when the state to continue behind the running epoch is kept."""
+        self._request = request
 
     def epoch_ended(self, row: Row) -> None:
         """Note what is to be told of an epoch once the state to continue behind it is kept."""
@@ -84,6 +89,8 @@ class ResumeState(Callback):
                 torch.save({**state, **_collect(trainer, pl_module)}, beside)
             try:
                 self._tell()
+                if self._request is not None:
+                    raise self._request
             except StopTraining:
                 self.stopped = True
                 raise StopIteration from None  # which ends Lightning's loop over the epochs; on_train_end is called

@@ -9,17 +9,22 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
+from nnray.store.attempts import former_attempts
 from nnray.store.claim import Claim
 from nnray.store.files import remove_leftovers, write_text
 from nnray.store.metrics_log import Row
 from nnray.store.record import Record, now
 from nnray.training.code import Code
+from nnray.training.crash_report import crash_report
+from nnray.training.failures import cause_of
 from nnray.training.fitting import fit
 from nnray.training.isolation import isolated
 from nnray.training.log_capture import captured
 from nnray.training.provenance import kept_packages, library_versions
+from nnray.training.requests import Pending, Requests
 from nnray.training.stopping import InterruptTraining
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import TrialPaths
@@ -37,6 +42,8 @@ class Run:
         echo: Whether what a trial prints appears on the terminal as well as in its log.
         progress: Whether to show a progress bar over the batches.
         command: The command as it was typed, without passwords.
+        sweep: The sweep that trials are trained for; one that it lists no longer is interrupted.
+        stop_request: A file whose appearance asks the whole command to stop.
     """
 
     code: Code
@@ -44,6 +51,8 @@ class Run:
     echo: bool = False
     progress: bool = False
     command: str | None = None
+    sweep: str | None = None
+    stop_request: Path | None = None
 
 
 def run_trial(
@@ -62,7 +71,7 @@ def run_trial(
         What became of the trial; ``interrupted`` if it is to be continued later, ``claimed`` if another process is
         training it.
     """
-    claim = Claim.acquire(paths.claim)
+    claim = Claim.acquire(paths.claim, sweep=run.sweep)
     if claim is None:
         return "claimed"
     with claim:
@@ -80,7 +89,9 @@ def run_trial(
             status="running",
             error=None,
             traceback=None,
+            cause=None,
             attempts=before.attempts + 1,
+            former_attempts=former_attempts(before, paths),
             started=before.started or now(),
             ended=None,
             host=socket.gethostname(),
@@ -92,8 +103,11 @@ def run_trial(
             command=run.command,
         )
         record.write(paths.record)
-        record = _trained(record, paths, configuration, run, on_epoch)
+        requests = Requests(paths, claim.owner, run.sweep, run.stop_request)
+        with crash_report(paths.crash):
+            record = _trained(record, paths, configuration, run, on_epoch, requests)
         record.write(paths.record)
+        paths.stop.unlink(missing_ok=True)
         if record.status == "completed":
             paths.resume.unlink(missing_ok=True)
         return "interrupted" if record.status == "pending" else record.status  # type: ignore[return-value]
@@ -104,13 +118,18 @@ def _failed_just_now(record: Record, run: Run) -> bool:
 
 
 def _trained(
-    record: Record, paths: TrialPaths, configuration: Configuration, run: Run, on_epoch: Callable[[Row], None] | None
+    record: Record,
+    paths: TrialPaths,
+    configuration: Configuration,
+    run: Run,
+    on_epoch: Callable[[Row], None] | None,
+    pending: Pending,
 ) -> Record:
     values = configuration.values
     with captured(paths.log, run.echo) as log:
         try:
             with isolated(values["seed"], values["threads"], values["trainer"]["deterministic"]):
-                fitted = fit(configuration, paths, on_epoch, run.progress)
+                fitted = fit(configuration, paths, on_epoch, run.progress, pending)
         except KeyboardInterrupt:
             raise
         except InterruptTraining:
@@ -120,5 +139,6 @@ def _trained(
             with contextlib.suppress(OSError):  # a full disk, say: the record is what counts
                 log.write(trace)
             line = " ".join(f"{type(error).__name__}: {error}".split())
-            return dataclasses.replace(record, status="failed", ended=now(), error=line, traceback=trace)
+            cause = cause_of(error)
+            return dataclasses.replace(record, status="failed", ended=now(), error=line, traceback=trace, cause=cause)
     return dataclasses.replace(record, ended=now(), **dataclasses.asdict(fitted))

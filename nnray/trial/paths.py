@@ -77,6 +77,16 @@ class TrialPaths:
         return self.folder / "claim.lock"
 
     @property
+    def stop(self) -> Path:
+        """Where a request to end the running trial is put."""
+        return self.folder / "stop.json"
+
+    @property
+    def crash(self) -> Path:
+        """Where Python tells of a crash in compiled code, while the trial runs."""
+        return self.folder / "crash.txt"
+
+    @property
     def memberships(self) -> Path:
         """A file per sweep that lists this trial, named after the sweep."""
         return self.folder / "sweeps"
@@ -127,6 +137,11 @@ class StorePaths:
     def packages(self, name: str) -> Path:
         """A list of installed packages that trials were trained with."""
         return self.root / "packages" / f"{name}.txt"
+
+    @property
+    def commands(self) -> Path:
+        """A file per command that is training trials."""
+        return self.root / "commands"
 
     @property
     def mlflow_database(self) -> Path:

@@ -1,0 +1,129 @@
+"""What ``nnray sweep`` says before and after: the plan, and what became of it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from nnray.cli.books_lines import books_lines
+from nnray.store.membership import Membership
+from nnray.store.record import CAUSES, Record
+
+if TYPE_CHECKING:
+    from nnray.sweep.launch import Outcome
+    from nnray.sweep.plan import Plan
+    from nnray.trial.paths import TrialPaths
+
+_FAILURES_NAMED = 5
+
+_ADVICE = {
+    "lost": "nodes or processes were lost time and again; --retry-failed tries once more",
+    "out-of-memory": "give a trial more with --resources, and --retry-failed",
+    "diverged": "the loss is no number: another learning rate, say, makes other trials",
+    "error": "mend what the log shows, then --retry-failed",
+}
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """Return what is about to be done, the counts of all trials first."""
+    counts = plan.counts()
+    parts = [f"{counts['complete']} complete", f"{counts['resume']} to resume", f"{counts['run']} to run"]
+    if counts["stopped"]:
+        parts.insert(1, f"{counts['stopped']} stopped early")
+    if counts["running"]:
+        parts.append(f"{counts['running']} running in another command")
+    if counts["failed"]:
+        causes = by_cause([trial.record for trial in plan.trials if trial.state == "failed"])
+        again = "to be tried again" if plan.retry_failed else "--retry-failed tries them again"
+        parts.append(f"{counts['failed']} failed before ({causes}; {again})")
+    if plan.retrain:
+        parts.append(f"{len(plan.retrain)} to train anew")
+    if plan.stopping:
+        parts.append(f"{len(plan.stopping)} to stop")
+    if plan.search is not None:
+        parts = [*(part for part in parts[1:] if part[:2] != "0 "), f"{plan.total - len(plan.trials)} to ask for"]
+        title = f"{plan.sweep.name}: search {plan.search.title}: {counts['complete']} of {plan.total} trials complete, "
+    else:
+        title = f"{plan.sweep.name}: {len(plan.trials)} trials: "
+    lines = [f"{title}{', '.join(parts)}", f"store: {plan.store.root}"]
+    lines += plan.notes
+    if plan.departed:
+        lines.append(f"no longer in the space: {len(plan.departed)} trials; they leave the tables, their folders stay")
+    if plan.stopping or plan.withdrawn:
+        lines.append(
+            f"of these another command is running {len(plan.stopping)}, which it leaves to be resumed some day, and "
+            f"would have run {len(plan.withdrawn)}, which it will not"
+        )
+    return lines
+
+
+def deeds(plan: Plan) -> list[str]:
+    """Return what the plan does that a person should be asked about."""
+    asked = []
+    if plan.stopping or plan.withdrawn:
+        number = len(plan.stopping) + len(plan.withdrawn)
+        asked.append(f"takes {number} trials from another command, {len(plan.stopping)} of them running")
+    if plan.retrain:
+        asked.append(f"throws the results of {len(plan.retrain)} finished trials away to train them anew")
+    return asked
+
+
+def complete(plan: Plan, outcome: Outcome) -> int:
+    """Return how many trials of the plan are done, of those that the sweep still lists."""
+    done = {trial.signature for trial in plan.trials if trial.state in ("complete", "stopped")} - plan.retrain
+    return len(done | {signature for signature, result in outcome.results.items() if result != "failed"})
+
+
+def total(plan: Plan, outcome: Outcome) -> int:
+    """Return how many trials the command was to see complete in the end."""
+    return plan.total - len(outcome.dropped)
+
+
+def result_lines(plan: Plan, outcome: Outcome, seconds: float, space: str, store: str | None) -> list[str]:
+    """Return what became of the plan, and what a person may do next."""
+    name = plan.sweep.name
+    option = f" --store {shlex.quote(store)}" if store else ""
+    again = f"nnray sweep {shlex.quote(space)}{option}"
+    now = sum(result != "failed" for result in outcome.results.values())
+    lines = [
+        f"{name}: {complete(plan, outcome)} of {total(plan, outcome)} trials complete, {now} of them now, "
+        f"in {seconds:.0f} s"
+    ]
+    failed = [plan.store.trial(signature) for signature, result in outcome.results.items() if result == "failed"]
+    lines += _failure_lines(failed, name)
+    if outcome.note is not None:
+        lines.append(outcome.note)
+    known = len({trial.signature for trial in plan.trials} | outcome.results.keys())
+    gone = max(len(outcome.dropped), known - outcome.books.trials)
+    if gone:
+        lines.append(f"no longer listed: {gone} trials; another command has given {name} another space meanwhile")
+    if outcome.set_aside:
+        lines.append(f"interrupted on request: {len(outcome.set_aside)} trials; {again} goes on with them")
+    if outcome.interrupted:
+        by = f" by {outcome.stopped_by}, with nnray stop" if outcome.stopped_by else ""
+        lines.append(f"interrupted{by}: {again} goes on where this stopped")
+    lines.append(f"tables: {os.path.relpath(plan.store.tables / name)}; best rows: nnray results {name}{option}")
+    return [*lines, *books_lines(outcome.books)]
+
+
+def by_cause(records: list[Record | None]) -> str:
+    """Return how many failures have which cause, as ``3 error, 1 lost``."""
+    counts = Counter((record.cause if record else None) or "error" for record in records)
+    return ", ".join(f"{counts[cause]} {cause}" for cause in CAUSES if counts[cause])
+
+
+def _failure_lines(failed: list[TrialPaths], sweep: str) -> list[str]:
+    if not failed:
+        return []
+    records = {paths.signature: Record.read(paths.record) for paths in failed}
+    lines = [f"failed: {len(failed)} trials ({by_cause(list(records.values()))})"]
+    for paths in failed[:_FAILURES_NAMED]:
+        record, place = records[paths.signature], Membership.read(paths, sweep)
+        why = f": {record.error}" if record and record.error else ""
+        lines.append(f"failed: {place.name if place else 'trial'} ({paths.signature}){why}; see {paths.log}")
+    if len(failed) > _FAILURES_NAMED:
+        lines.append(f"... and {len(failed) - _FAILURES_NAMED} more failed")
+    causes = {(record.cause if record else None) or "error" for record in records.values()}
+    return lines + [f"{cause}: {_ADVICE[cause]}" for cause in CAUSES if cause in causes]

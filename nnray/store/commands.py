@@ -1,0 +1,93 @@
+"""The commands that are working on a store: each has a file whose lock lives as long as it does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from nnray.store.claim import Claim, claim_owner, is_claimed
+from nnray.store.stop_request import StopRequest
+from nnray.trial.paths import StorePaths
+
+_ABANDONED_S = 60.0
+"""Age from which the file of a command that does not run is removed: a younger one may be about to be locked."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that trains the trials of a sweep.
+
+    Attributes:
+        path: Its file in the store.
+        sweep: What it works on.
+    """
+
+    path: Path
+    sweep: str
+
+    @classmethod
+    def new(cls, store: StorePaths, sweep: str) -> Command:
+        """Return a command that nobody knows of yet."""
+        return cls(store.commands / f"{uuid4().hex[:16]}.json", sweep)
+
+    @property
+    def requests(self) -> Path:
+        """Where a request to stop it is put."""
+        return self.path.with_suffix(".stop")
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return is_claimed(self.path)
+
+    @property
+    def stop_request(self) -> StopRequest | None:
+        """The request to stop it, if somebody has made one."""
+        return StopRequest.read(self.requests)
+
+    @property
+    def place(self) -> str:
+        """Where it runs, for people: ``host, process 123``."""
+        owner = json.loads(claim_owner(self.path) or "{}")
+        return f"{owner.get('host', 'unknown host')}, process {owner.get('pid', 'unknown')}"
+
+    def ask_to_stop(self) -> None:
+        """Ask it to stop as on Ctrl-C."""
+        StopRequest("interrupt", claim_owner(self.path) or "").write(self.requests)
+
+    @contextmanager
+    def registered(self) -> Iterator[None]:
+        """Let others find the command for as long as the block runs."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(self.path.parent)
+        with Claim.acquire(self.path, sweep=self.sweep) or contextlib.nullcontext():
+            try:
+                yield
+            finally:
+                self.requests.unlink(missing_ok=True)
+                self.path.unlink(missing_ok=True)
+
+
+def running_commands(store: StorePaths, sweep: str | None = None) -> list[Command]:
+    """Return the commands that are training trials, of ``sweep`` or, without a name, of any."""
+    found = []
+    for path in sorted(store.commands.glob("*.json")):
+        with contextlib.suppress(ValueError):
+            owner = json.loads(claim_owner(path) or "{}")
+            if sweep in (None, owner.get("sweep")) and "sweep" in owner and is_claimed(path):
+                found.append(Command(path, owner["sweep"]))
+    return found
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for path in folder.glob("*.json"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_S and not is_claimed(path):
+                path.with_suffix(".stop").unlink(missing_ok=True)
+                path.unlink()
