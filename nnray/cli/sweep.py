@@ -27,6 +27,7 @@ from nnray.trial.merging import parse_assignments
 if TYPE_CHECKING:
     from nnray.sweep.code_snapshot import CodeSnapshot
     from nnray.sweep.launch import Executor
+    from nnray.sweep.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

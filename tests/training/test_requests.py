@@ -19,7 +19,7 @@ from nnray.store.metrics_log import read_rows
 from nnray.store.record import Record, now
 from nnray.store.stop_request import StopRequest
 from nnray.store.weights import kept_epochs
-from nnray.training.provenance import Code
+from nnray.training.code import Code
 from nnray.training.runner import Run, run_trial
 from nnray.trial import StorePaths, TrialPaths
 
