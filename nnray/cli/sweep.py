@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from nnray.cli.confirmation import add_yes_option, confirm
+from nnray.cli.space_options import add_space_options, asked_for
 from nnray.cli.store_option import add_store_option, store_paths
 from nnray.cli.sweep_lines import complete, deeds, plan_lines, result_lines, total
 from nnray.errors import SpaceError
-from nnray.space import Resources, load_sweep
+from nnray.space import Resources
 from nnray.trial.importing import make_importable
-from nnray.trial.merging import parse_assignments
 
 if TYPE_CHECKING:
     from nnray.sweep.code_snapshot import CodeSnapshot
@@ -32,19 +32,11 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument(
-        "space", metavar="SPACE", help="a Python file with a nnray.Sweep in it, or a YAML or JSON file with its fields"
-    )
+    add_space_options(parser)
     add_store_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what there is to do, and do nothing")
     parser.add_argument("--retry-failed", action="store_true", help="train trials again that failed before")
-    parser.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], help="set a key for all trials, over the base"
-    )
     parser.add_argument("--max-concurrent", metavar="N", type=_positive, help="run at most N trials at a time")
-    parser.add_argument(
-        "--resources", metavar="KEY=N", action="append", default=[], help="what a trial occupies: cpu=1, gpu=0.25"
-    )
     parser.add_argument("--address", help="the Ray cluster to join (else $RAY_ADDRESS, else Ray is started here)")
     parser.add_argument("--mlflow-uri", metavar="URI", help="an MLflow server (else the store's own mlflow.db)")
     parser.add_argument(
@@ -78,17 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
     started = now()
     begun = time.monotonic()
     console = Console(file=sys.stdout, highlight=False)  # also while a trial's log takes sys.stdout's place
-    space = Path(arguments.space)
     make_importable(Path.cwd())
-    sweep = load_sweep(space)
-    if arguments.resources:
-        given = {} if sweep.resources is None or callable(sweep.resources) else sweep.resources
-        sweep = dataclasses.replace(sweep, resources={**given, **parse_assignments(arguments.resources)})
+    asked = asked_for(arguments)
+    sweep = asked.sweep
     store = store_paths(arguments.store)
     modules = CodeSnapshot.take(sys.path, left_out=[store.root])
-    plan = make_plan(sweep, store, space.absolute().parent, parse_assignments(arguments.set), arguments.retry_failed)
-    code = code_of(space.absolute().parent, results=[store.root])
-    changes = changes_since(plan, code, space)
+    plan = make_plan(sweep, store, asked.folder, asked.settings, arguments.retry_failed)
+    code = code_of(asked.folder, results=[store.root])
+    changes = changes_since(plan, code, asked.file)
     if arguments.code_changed == "retrain":
         plan = dataclasses.replace(plan, retrain=changes.signatures)
     for line in (*plan_lines(plan), *changes.lines(code), *_uncovered_lines(modules)):
@@ -109,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
         Display(plan, console, columns),
         arguments.mlflow_uri,
     )
-    for line in result_lines(plan, outcome, time.monotonic() - begun, arguments.space, arguments.store):
+    for line in result_lines(plan, outcome, time.monotonic() - begun, asked.words, arguments.store):
         console.print(line, markup=False, soft_wrap=True)
     if outcome.interrupted:
         return EXIT_INTERRUPTED

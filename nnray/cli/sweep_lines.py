@@ -81,11 +81,11 @@ def total(plan: Plan, outcome: Outcome) -> int:
     return plan.total - len(outcome.dropped)
 
 
-def result_lines(plan: Plan, outcome: Outcome, seconds: float, space: str, store: str | None) -> list[str]:
+def result_lines(plan: Plan, outcome: Outcome, seconds: float, words: str, store: str | None) -> list[str]:
     """Return what became of the plan, and what a person may do next."""
     name = plan.sweep.name
     option = f" --store {shlex.quote(store)}" if store else ""
-    again = f"nnray sweep {shlex.quote(space)}{option}"
+    again = f"nnray sweep {words}{option}"  # words are quoted for a shell
     now = sum(result != "failed" for result in outcome.results.values())
     lines = [
         f"{name}: {complete(plan, outcome)} of {total(plan, outcome)} trials complete, {now} of them now, "

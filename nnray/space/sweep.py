@@ -12,7 +12,7 @@ from nnray.errors import NnrayError, SpaceError
 from nnray.space.distribution import is_distribution
 from nnray.space.generator import items_of
 from nnray.space.point import Point, Sampling
-from nnray.space.product import check_keys, distributions_in, points, varied_keys
+from nnray.space.product import check_keys, points, varied_keys
 from nnray.space.resources import Resources
 from nnray.trial.merging import full_key, merge, read_configuration_file
 from nnray.trial.paths import check_sweep_name
@@ -129,19 +129,6 @@ class Sweep:
             overrides = point.overrides()
             for base, setting in zip(bases, every, strict=True):
                 yield from point.with_seeds(merge(base, overrides, setting))
-
-    def distributions(self, folder: Path = Path()) -> dict[str, Any]:
-        """Return the distributions that are drawn from, by dotted key: an object of Ray Tune or a Distribution.
-
-        Raises:
-            SpaceError: If two points of the grid have different ones for one key.
-        """
-        found: dict[str, Any] = {}
-        for point in self.points(folder):
-            for key in distributions_in(point.values):
-                if found.setdefault(key, point.values[key]) is not point.values[key]:
-                    raise SpaceError(f"{key}: different trials have different distributions for it")
-        return found
 
     def points(self, folder: Path = Path()) -> Iterator[Point]:
         """Yield the points of the grid; distributions stand undrawn in them."""
