@@ -161,11 +161,11 @@ def _choice(state: RandomState, *categories: Any) -> Any:
 
 
 def _quniform(state: RandomState, lower: float, upper: float, q: float) -> float:
-    return _rounded(_uniform(state, _inwards(lower, q, math.ceil) * q, _inwards(upper, q, math.floor) * q), q)
+    return _rounded(_uniform(state, _multiple(lower, q), _multiple(upper, q)), q)
 
 
 def _qloguniform(state: RandomState, lower: float, upper: float, q: float) -> float:
-    return _rounded(_loguniform(state, _inwards(lower, q, math.ceil) * q, _inwards(upper, q, math.floor) * q), q)
+    return _rounded(_loguniform(state, _multiple(lower, q), _multiple(upper, q)), q)
 
 
 def _qrandn(state: RandomState, mean: float, sd: float, q: float) -> float:
@@ -178,6 +178,13 @@ def _qrandint(state: RandomState, lower: int, upper: int, q: int = 1) -> int:
 
 def _qlograndint(state: RandomState, lower: int, upper: int, q: int) -> int:
     return _lograndint(state, *_multiples(lower, upper, q)) * q
+
+
+def _multiple(bound: float, q: float) -> float:
+    """Return a bound that is a multiple of ``q``; as in Ray Tune, others are refused."""
+    if not math.isclose(bound / q, round(bound / q)):
+        raise ValueError(f"{bound} is not a multiple of {q}")
+    return round(bound / q) * q
 
 
 def _multiples(lower: int, upper: int, q: int) -> tuple[int, int]:

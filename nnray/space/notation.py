@@ -46,7 +46,7 @@ def described_value(key: str, value: Any) -> Any:
 
 def parse_settings(words: Iterable[str]) -> dict[str, Any]:
     """Return what words ``key=value`` of a command line set: values are read as YAML, and a list is a grid."""
-    return {key: described_value(key, value) for key, value in parse_assignments(words).items()}
+    return {key: described_value(f"--set: {key}", value) for key, value in parse_assignments(words).items()}
 
 
 def parse_grids(words: Iterable[str]) -> dict[str, Any]:

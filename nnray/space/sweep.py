@@ -184,6 +184,8 @@ class Sweep:
             for point in item.points(folder):
                 yield dataclasses.replace(point, bases=(base, *point.bases))
             return
+        if not isinstance(item, Mapping):
+            raise SpaceError(f"{where}: a dict of dotted keys or a Sweep is expected, not {item!r}")
         check_keys(where, item)
         varied = varied_keys(item)
         for values in points(where, item):

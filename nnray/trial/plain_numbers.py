@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any
+
+_LARGEST = 1e300
+"""Beyond it the parser is asked: not every integer is a float."""
 
 
 def number_types(hints: Mapping[str, Any]) -> dict[str, type]:
@@ -31,7 +33,7 @@ def plain_numbers(kinds: Mapping[str, type], given: Mapping[str, Any]) -> dict[s
         kind = kinds.get(name)
         if kind is int and type(value) is int:
             found[name] = value
-        elif kind is float and type(value) in (float, int) and 0 < abs(value) < math.inf:
+        elif kind is float and type(value) in (float, int) and 0 < abs(value) < _LARGEST:
             # Zero is left to the parser: 0.0 and -0.0 are equal, but not the same to a signature.
             found[name] = float(value)
     return found

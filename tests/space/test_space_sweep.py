@@ -123,7 +123,7 @@ def test_what_cannot_be_meant_is_refused_at_once(fields, message):
             {"model.width": grid(1)},
             r"trials: number 1 sets model\.init_args\.width, which",
         ),
-        ([{"a": 1}, 3], {}, "trials: number 2: a dict of dotted keys is expected, not 3"),
+        ([{"a": 1}, 3], {}, "trials: number 2: a dict of dotted keys or a Sweep is expected, not 3"),
         ([{"a b": 1}], {}, "trials: number 1: 'a b' is not a dotted key"),
     ],
 )
