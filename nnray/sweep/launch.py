@@ -14,6 +14,7 @@ from nnray.store.commands import Command
 from nnray.store.stop_request import StopRequest
 from nnray.sweep.observer import Observer, Observers
 from nnray.sweep.plan import Plan, PlannedTrial
+from nnray.sweep.priorities import prioritised
 from nnray.sweep.queue import Result, TrialQueue
 from nnray.sweep.search import SearchSource, open_search
 from nnray.training.kept_code import keep_code
@@ -90,7 +91,7 @@ def carry_out(
     """
     command = Command.new(plan.store, plan.sweep.name)
     run = dataclasses.replace(run, sweep=command.sweep, stop_request=command.requests)
-    queue = TrialQueue(plan.todo, run.started, command)
+    queue = TrialQueue(prioritised(plan), run.started, command)
     request: StopRequest | None = None
     books: BookkeeperProcess | None = None
     source: SearchSource | None = None
