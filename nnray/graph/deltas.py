@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,9 @@ def delta_state_dict(model: GraphModule, base: Base) -> dict[str, Tensor]:
     Returns:
         Copies of the entries, contiguous and sharing no memory, so that safetensors can write them. What only `base`
         has is not mentioned.
+
+    Raises:
+        GraphError: The base is none of these.
     """
     old = _state_dict(base)
     return {
@@ -60,6 +63,7 @@ def load_delta_state_dict(model: GraphModule, delta: Mapping[str, Tensor], base:
     """
     own = model.state_dict()
     old = _state_dict(base)
+    _check_state_dict(delta, "the delta")
     for name in delta:
         if name not in own:
             raise GraphError(f"the delta has {name!r}, which the model has not{did_you_mean(name, own)}")
@@ -81,13 +85,23 @@ def load_delta_state_dict(model: GraphModule, delta: Mapping[str, Tensor], base:
 def _state_dict(base: Base) -> dict[str, Tensor]:
     if isinstance(base, nn.Module):
         return base.state_dict()
-    result: dict[str, Tensor] = {}
-    for name, item in base.items():
+    result: dict[str, Any] = {}
+    for name, item in base.items() if isinstance(base, Mapping) else ():
         if isinstance(item, nn.Module):
             result |= {f"{name}.{key}": tensor for key, tensor in item.state_dict().items()}
         else:
             result[name] = item
+    _check_state_dict(result if isinstance(base, Mapping) else base, "the base")
     return result
+
+
+def _check_state_dict(state: Any, what: str) -> None:
+    kinds = "a model, a dict of models or a state dict" if what == "the base" else "a state dict"
+    if not isinstance(state, Mapping):
+        raise GraphError(f"{what} must be {kinds}, not a {type(state).__name__}")
+    for name, item in state.items():
+        if not isinstance(item, Tensor):
+            raise GraphError(f"{what} must be {kinds}: {name!r} is a {type(item).__name__}")
 
 
 def _same_bits(first: Tensor, second: Tensor) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
 
+from nnray.errors import GraphError
 from nnray.graph.operations import ByMode, Call, Method, Overload, Part, Value, structure
 
 Fact = tuple[dict[str, Any], str, Any]
@@ -102,7 +103,12 @@ def pure(operation: AnyOperation) -> AnyOperation:
 
     Returns:
         The same object, marked.
+
+    Raises:
+        GraphError: It cannot be called.
     """
+    if not callable(operation):
+        raise GraphError(f"only a function, a module or a class can be declared pure, not {operation!r}")
     if isinstance(operation, type):
         operation._nnray_pure = _body(operation)  # type: ignore[attr-defined]
     else:

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from nnray.errors import GraphError
 from nnray.graph.fx_tracing import CONSTANT, SCOPE, reason
 from nnray.graph.leaves import Leaves
+from nnray.graph.quiet import errors_said_once
 
 
 class _LeafCall(NamedTuple):
@@ -90,10 +91,12 @@ def export_graph(
     }
     with recorder.watching(module, leaves):
         try:
-            program = export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
+            with errors_said_once():
+                program = export(module, args, kwargs, dynamic_shapes=dynamic, strict=False)
         except Exception as error:
             raise GraphError(f"{reason(error, recorder.scopes, module)} (torch.export)") from error
     _inline_no_grad(program)
+    _views_as_reshapes(program.graph)
     return _Translation(program, module, leaves, inputs, recorder.calls).graph
 
 
@@ -120,6 +123,21 @@ def _inline_no_grad(program: ExportedProgram) -> None:
         graph.erase_node(region)
         if not body.users:
             graph.erase_node(body)
+
+
+def _views_as_reshapes(graph: fx.Graph) -> None:
+    """Let `x.view(...)` and `x.contiguous().view(...)` be `x.reshape(...)`, which gives the same values.
+
+    How values lie in memory depends on the mode where attention has another kernel for dropout, and `contiguous` is
+    recorded only where it does something; with `reshape` the graph of one mode is right in both.
+    """
+    reshape = torch.ops.aten.reshape.default
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.view.default):
+        node.target = reshape
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.contiguous.default):
+        if not node.kwargs and all(user.target is reshape for user in node.users):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
 
 
 class _Translation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from nnray.errors import GraphError
 from nnray.graph.assembly import called
 from nnray.graph.module import GraphModule
 from nnray.graph.names import select
+from nnray.graph.operations import Part
 
 _ABSENT: Any = object()
 
@@ -38,7 +39,7 @@ def frozen(model: nn.Module, layers: str | Iterable[str] | None = None) -> Itera
             frozen layer shares with another one is frozen.
 
     Raises:
-        GraphError: A name or glob stands for no layer, or the model is no module.
+        GraphError: A name or glob stands for no layer, a name for a part of a value, or the model is no module.
     """
     parameters, normalisations = _contents(model, layers)
     modes = {module: module.training for module in normalisations}
@@ -76,14 +77,27 @@ def _contents(
         by_path = dict(model.named_modules(remove_duplicate=False))
         by_name = dict(model.named_parameters(remove_duplicate=False))
         operations = {node.name: called(node) for node in model._nodes} if isinstance(model, GraphModule) else {}
-        names = [name for name in dict.fromkeys([*operations, *by_path, *by_name]) if name]
-        chosen = select(layers, names, ())
+        names = [
+            name
+            for name in dict.fromkeys([*operations, *by_path, *by_name])
+            if name and not isinstance(operations.get(name), Part)
+        ]
+        listed = list(layers) if isinstance(layers, Iterable) and not isinstance(layers, str) else layers
+        for name in listed if isinstance(listed, list) else [listed]:
+            _check_no_part(name, names, operations)
+        chosen = select(listed, names, ())
         found = [by_path.get(name, operations.get(name)) for name in chosen]  # a further use has no path
         modules = [each for each in found if isinstance(each, nn.Module)]
         parameters = [by_name[name] for name in chosen if name in by_name]
     parameters += [parameter for module in modules for parameter in module.parameters()]
     inner = [child for module in modules for child in module.modules() if isinstance(child, _NormBase)]
     return dict.fromkeys(parameters), dict.fromkeys(inner)
+
+
+def _check_no_part(name: Any, names: Collection[str], operations: Container[str]) -> None:
+    owner, _, key = str(name).rpartition(".")
+    if name not in names and owner in operations and (key.isdecimal() or name in operations):
+        raise GraphError(f"{name!r} is a part of the value of {owner!r}, without parameters: freeze {owner!r}")
 
 
 def _keep_mode(module: nn.Module, mode: bool = True) -> nn.Module:

@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nnray.errors import GraphError
 from nnray.graph.operations import Value
+from nnray.graph.quiet import errors_said_once
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,13 +115,18 @@ def measure(model: GraphModule, example: Example | None = None) -> tuple[dict[st
         example = getattr(model, "example_shape", None)
         if example is None:
             return {}, {}
-    with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad(), _countable_attention():
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True) as fake,
+        torch.no_grad(),
+        _countable_attention(),
+        errors_said_once(),
+    ):
         run = _FakeRun(model)
         # A run writes into buffers, such as those that count batches.
         state: dict[str, Tensor] = {
             key: fake.from_tensor(tensor) for key, tensor in chain(run.named_parameters(), run.named_buffers())
         }
-        return torch.func.functional_call(run, state, (_inputs(model, example, fake),))
+        return torch.func.functional_call(run, state, (fake_inputs(model, example, fake),))
 
 
 class _FakeRun(nn.Module):
@@ -150,7 +156,12 @@ class _FakeRun(nn.Module):
         return shapes, multiply_adds
 
 
-def _inputs(model: GraphModule, example: Example, fake: FakeTensorMode) -> dict[str, Tensor]:
+def fake_inputs(model: GraphModule, example: Example, fake: FakeTensorMode) -> dict[str, Tensor]:
+    """Return fake inputs of a model, by name.
+
+    Raises:
+        GraphError: The example is none, or not one of all the model's inputs.
+    """
     given = example if isinstance(example, Mapping) else {model._inputs[0]: example}
     missing = [name for name in model._inputs if name not in given]
     unknown = [name for name in given if name not in model._inputs]

@@ -26,12 +26,13 @@ class Leaves:
         opaque: Names or globs of submodules, classes of modules, and functions that are one layer besides.
 
     Raises:
-        GraphError: A name or glob of `opaque` stands for no submodule, or it is none of the above.
+        GraphError: A name, glob or class of `opaque` stands for no submodule, or it is none of the above.
     """
 
     def __init__(self, module: nn.Module, opaque: str | Iterable[Opaque]) -> None:
         listed = [opaque] if isinstance(opaque, str) or not isinstance(opaque, Iterable) else list(opaque)
         names = [name for name, _ in module.named_modules() if name]
+        children = [child for name, child in module.named_modules() if name]
         self._names: set[str] = set()
         classes: list[type] = []
         self.functions: list[Callable[..., Any]] = []
@@ -43,6 +44,11 @@ class Leaves:
                     raise GraphError(f"no submodule is called {item!r}, to make it opaque{did_you_mean(item, names)}")
                 self._names.update(found)
             elif isinstance(item, type) and issubclass(item, nn.Module):
+                if not any(isinstance(child, item) for child in children):
+                    there = {type(child).__name__ for child in children}
+                    raise GraphError(
+                        f"no submodule is a {item.__name__}, to make it opaque{did_you_mean(item.__name__, there)}"
+                    )
                 classes.append(item)
             elif callable(item) and not isinstance(item, type | nn.Module):
                 self.functions.append(item)

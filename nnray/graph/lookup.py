@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from nnray.graph.architecture import Node
+from nnray.errors import GraphError
+from nnray.graph.architecture import GLOB_CHARACTERS, Node, parts_on_the_way
 from nnray.graph.assembly import called
 from nnray.graph.effects import Fact
 from nnray.graph.operations import Again, Call, Operation, Part, Value, structure
@@ -76,6 +77,34 @@ def present_layers(model: GraphModule, facts: list[Fact]) -> dict[str, Node]:
         return operation if call is None else call.of(operation)
 
     return {name: Node(name, operation_of(name), sources) for name, sources in model._sources.items()}
+
+
+def add_parts(model: GraphModule, layers: dict[str, Node], names: Any) -> None:
+    """Add to the layers those parts of their values that names (or a single one) mention.
+
+    Raises:
+        GraphError: A name is that of a layer of a graph that is one layer here.
+    """
+    for name in (names,) if isinstance(names, str) or not isinstance(names, Iterable) else names:
+        if isinstance(name, str) and GLOB_CHARACTERS.isdisjoint(name):
+            for part in parts_on_the_way(name, {*model._inputs, *layers}):
+                check_not_inside(part.name, layers)
+                layers[part.name] = part
+
+
+def check_not_inside(name: str, layers: Mapping[str, Node]) -> None:
+    """Raise a GraphError if a name is that of a layer of a graph that is itself one of the layers."""
+    outer, _, inner = name.rpartition(".")
+    while outer and outer not in layers:
+        outer, _, key = outer.rpartition(".")
+        inner = f"{key}.{inner}"
+    graph = called(layers[outer]) if outer else None
+    names = getattr(graph, "_sources", ())
+    if inner in names and not (len(graph._outputs) > 1 and inner in graph._outputs):  # type: ignore[union-attr]
+        raise GraphError(
+            f"{name!r} is inside of {outer!r}, which is a graph by itself and one layer here: "
+            f"ask that graph, an attribute of the model, for its layer {inner!r}"
+        )
 
 
 def place_of(model: GraphModule, name: str) -> Place:

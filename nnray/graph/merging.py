@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
 
 from nnray.errors import GraphError, did_you_mean
 from nnray.graph.architecture import Node, check_key
@@ -42,6 +45,13 @@ def merge(
         GraphError: A prefix is not allowed, an input or layer is unknown, the models form a cycle, or there would be no
             input or output left.
     """
+    if not isinstance(models, Mapping):
+        raise GraphError(f"merge takes a dict from prefixes to graphs, such as {{'a': model}}, not {_brief(models)}")
+    if not isinstance(inputs, Mapping | None):
+        raise GraphError(
+            f"inputs must be a dict from inputs of the models to what they get, such as {{'b.input': 'a'}}, "
+            f"not {_brief(inputs)}"
+        )
     wiring = dict(inputs or {})
     nodes: list[Node] = []
     for prefix, model in models.items():
@@ -72,6 +82,8 @@ def merge(
 
 def _source(name: str, source: str, models: Mapping[str, GraphModule], layers: list[str]) -> str:
     """Return the layer or the input of the whole that is given to the input `name`."""
+    if not isinstance(source, str):
+        raise GraphError(f"the input {name!r} gets {_brief(source)}, which is not a name")
     if source in models:
         ends = models[source]._outputs
         if len(ends) > 1:
@@ -81,3 +93,7 @@ def _source(name: str, source: str, models: Mapping[str, GraphModule], layers: l
     if source in layers or "." not in source:
         return source
     raise GraphError(f"the input {name!r} gets {source!r}, which is no layer{did_you_mean(source, layers)}")
+
+
+def _brief(value: Any) -> str:
+    return f"a {type(value).__name__}" if isinstance(value, nn.Module) or len(repr(value)) > 40 else repr(value)

@@ -116,6 +116,9 @@ class GraphModule(nn.Module):
                 unknown, or an output is also an input.
         """
         listed = list(nodes)
+        for node in listed:
+            if not isinstance(node, Node):
+                raise GraphError(f"a graph is made of a list of Nodes, such as the nodes of another, not of {node!r}")
         if outputs is None:
             outputs = [node.name for node in listed[-1:]]
         model = GraphModule.__new__(GraphModule)

@@ -48,9 +48,13 @@ def select(patterns: str | Iterable[str], names: Sequence[str], inputs: Sequence
 
 def check_name(name: str, names: Sequence[str], inputs: Sequence[str]) -> None:
     """Raise a GraphError with the nearest names unless `name` is a layer or an input of the model."""
+    if not isinstance(name, str):
+        raise GraphError(f"the name of a layer is a string, not {name!r}")
     if name in names or name in inputs:
         return
-    inside = [other for other in names if isinstance(name, str) and other.startswith(f"{name}.")]
+    if not GLOB_CHARACTERS.isdisjoint(name):
+        raise GraphError(f"{name!r} is a glob, where one layer must be named")
+    inside = [other for other in names if other.startswith(f"{name}.")]
     if inside:
         raise GraphError(f"{name!r} is not a layer but a nested dict of layers: its last one is {inside[-1]!r}")
-    raise GraphError(f"there is no layer {name!r}{did_you_mean(str(name), [*inputs, *names])}")
+    raise GraphError(f"there is no layer {name!r}{did_you_mean(name, [*inputs, *names])}")

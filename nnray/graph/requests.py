@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from nnray.errors import GraphError
-from nnray.graph.architecture import GLOB_CHARACTERS, parts_on_the_way
 from nnray.graph.effects import Fact
-from nnray.graph.lookup import present_layers
+from nnray.graph.lookup import add_parts, present_layers
 from nnray.graph.names import check_name, select
 from nnray.graph.operations import Size, Value
 from nnray.graph.plan import Plan, needed
@@ -35,10 +34,8 @@ def planned(model: GraphModule, request: Request) -> Plan:
         given = model._inputs[:given]
     facts: list[Fact] = []
     layers = present_layers(model, facts)
-    for name in (*given, *(outputs if isinstance(outputs, tuple) else (outputs,))):
-        if isinstance(name, str) and GLOB_CHARACTERS.isdisjoint(name):
-            parts = parts_on_the_way(name, {*model._inputs, *layers})
-            layers.update((part.name, part) for part in parts)
+    add_parts(model, layers, given)
+    add_parts(model, layers, outputs)
     for name in given:
         check_name(name, tuple(layers), model._inputs)
     if outputs is None:

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
-from torch.utils._pytree import tree_map_only
 
 from nnray.errors import GraphError
 from nnray.graph.architecture import Node, Operation
 from nnray.graph.assembly import assemble, with_names
+from nnray.graph.layer_table import Example, fake_inputs
+from nnray.graph.lookup import add_parts
 from nnray.graph.module import GraphModule, check_graph
 from nnray.graph.names import check_name
+from nnray.graph.quiet import errors_said_once
 from nnray.graph.surgery import submodel
 
 _CONVOLUTIONS: dict[int, Any] = {4: nn.Conv2d, 5: nn.Conv3d}
@@ -29,7 +31,7 @@ def stitch(
     layer_b: str,
     via: Operation | None = None,
     *,
-    example: Any = None,
+    example: Example | tuple[Tensor, ...] | None = None,
     copy: bool = False,
 ) -> GraphModule:
     """Run `a` up to `layer_a`, then the stitching layer, and `b` with its result in place of the value of `layer_b`.
@@ -49,8 +51,10 @@ def stitch(
             layers: between images of channels x height x width (or volumes) a 1x1 convolution, after bilinear
             (trilinear) interpolation where their sizes differ; between vectors, or sequences of equally many tokens, a
             linear layer. It has random values, on the device and of the type of `layer_b`'s.
-        example: An input of both networks, of which only the shape and type matter, or a tuple or dict of several.
-            Needed to build the stitching layer; nothing is computed.
+        example: An input of both networks, to build the stitching layer from: the shape of one example, such as
+            `(3, 32, 32)`, a tensor, which is a batch, or a dict from the names of inputs to those (or a tuple of
+            tensors). Left out, it is the attribute `example_shape` of each network, which the models of `nnray.models`
+            have. Nothing is computed.
         copy: Whether the result has parameters of its own.
 
     Returns:
@@ -68,12 +72,12 @@ def stitch(
     """
     check_graph(a, "the first network")
     check_graph(b, "the second network")
-    check_name(layer_a, a._names, ())
-    check_name(layer_b, b._names, b._inputs)
+    for model, layer, inputs in ((a, layer_a, ()), (b, layer_b, b._inputs)):
+        layers = {node.name: node for node in model._nodes}
+        add_parts(model, layers, layer)
+        check_name(layer, tuple(layers), inputs)
     front, back = submodel(a, None, layer_a), submodel(b, layer_b)
     if via is None:
-        if example is None:
-            raise GraphError("to build a stitching layer an example of the networks' input is needed (or give via)")
         via = _fitting(_value(a, layer_a, example), layer_a, _value(b, layer_b, example), layer_b)
     nodes = [
         *with_names(front._nodes, lambda name: name if name in front._inputs else f"a.{name}"),
@@ -84,15 +88,28 @@ def stitch(
     return assemble([front, back], nodes, front._inputs, outputs, copy)
 
 
-def _value(model: GraphModule, layer: str, example: Any) -> Any:
+def _value(model: GraphModule, layer: str, example: Example | tuple[Tensor, ...] | None) -> Any:
     """Return a fake tensor with the shape, type and device of a layer's value. Nothing is computed, or changed."""
-    mode = FakeTensorMode()
+    if example is None:
+        example = getattr(model, "example_shape", None)
+    if example is None:
+        raise GraphError("to build a stitching layer an example of the networks' input is needed (or give via)")
+    given: Any = example
+    if isinstance(example, tuple) and any(isinstance(item, Tensor) for item in example):
+        if len(example) != len(model._inputs):
+            raise GraphError(f"the example has {len(example)} inputs, but a network has {len(model._inputs)}")
+        given = dict(zip(model._inputs, example, strict=True))
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
     with FakeCopyMode(mode):
         twin = deepcopy(model)  # all of the model but its weights; a run of the model itself would count batches
-    with mode, torch.no_grad():
-        arguments = tree_map_only(Tensor, mode.from_tensor, example)
-        arguments = arguments if isinstance(arguments, tuple) else (arguments,)
-        return twin.eval()(*arguments, outputs=layer)[layer]
+    try:
+        with mode, torch.no_grad(), errors_said_once():
+            return twin.eval()(fake_inputs(twin, given, mode), outputs=layer)[layer]
+    except GraphError:
+        raise
+    except Exception as error:
+        reason = " ".join([str(error), *getattr(error, "__notes__", ())])
+        raise GraphError(f"the example does not fit the network of {layer!r}: {reason}") from error
 
 
 def _fitting(value_a: Any, layer_a: str, value_b: Any, layer_b: str) -> nn.Module:

@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nnray.errors import GraphError
-from nnray.graph.architecture import GLOB_CHARACTERS, Node, Operation, parts_on_the_way
+from nnray.graph.architecture import Node, Operation
 from nnray.graph.assembly import rebuild, with_names
+from nnray.graph.lookup import add_parts, check_not_inside
 from nnray.graph.names import check_name, select
 from nnray.graph.operations import Size, Value
 from nnray.graph.ordering import is_part
@@ -123,6 +124,8 @@ def replace(model: GraphModule, name: str, operation: Operation, *, copy: bool =
     Raises:
         GraphError: There is no such layer, or the operation is none.
     """
+    if isinstance(name, str):
+        check_not_inside(name, _layers(model))
     check_name(name, model._names, ())
     nodes = [node._replace(operation=operation) if node.name == name else node for node in model._nodes]
     return rebuild(model, nodes, model._inputs, model._outputs, copy)
@@ -142,11 +145,15 @@ def rename(model: GraphModule, names: Mapping[str, str], *, copy: bool = False) 
     Raises:
         GraphError: A name is unknown, a new one is not allowed, or two layers would have the same.
     """
+    if not isinstance(names, Mapping):
+        raise GraphError(f"rename takes a dict from names to new names, such as {{'relu': 'act'}}, not {names!r}")
     parts = {node.name: node.inputs[0] for node in model._nodes if is_part(node)}
     for old, new in names.items():
         if old in parts:
             raise GraphError(f"{old!r} cannot have another name: it is a part of the value of {parts[old]!r}")
         if not any(name.startswith(f"{old}.") for name in model._names):
+            if isinstance(old, str):
+                check_not_inside(old, _layers(model))
             check_name(old, model._names, model._inputs)
         if not isinstance(new, str):
             raise GraphError(f"the new name of {old!r} must be a string, not {new!r}")
@@ -191,9 +198,7 @@ def _layers(model: GraphModule, *requests: str | Iterable[str] | None) -> dict[s
     """Return the layers of a graph by name, with those parts of their values that requests mention."""
     layers = {node.name: node for node in model._nodes}
     for request in requests:
-        for name in (request,) if isinstance(request, str) else request or ():
-            if isinstance(name, str) and GLOB_CHARACTERS.isdisjoint(name):
-                layers |= {part.name: part for part in parts_on_the_way(name, {*model._inputs, *layers})}
+        add_parts(model, layers, request)
     return layers
 
 

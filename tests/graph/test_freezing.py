@@ -197,6 +197,17 @@ def test_an_unknown_layer_is_refused():
         frozen(model, "stage3.*").__enter__()
 
 
+@pytest.mark.parametrize("name", ["lstm.0", "lstm.1.0"])
+def test_a_part_of_a_value_is_refused_with_the_layer_it_is_of(name):
+    model = GraphModule({"lstm": nn.LSTM(3, 4), "take": (nn.ReLU(), "lstm.1.0")})
+    with pytest.raises(
+        GraphError, match=rf"^'{name}' is a part of the value of 'lstm.*, without parameters: freeze 'lstm"
+    ):
+        frozen(model, [name]).__enter__()
+    with frozen(model, "lstm*"):
+        assert not any(parameter.requires_grad for parameter in model.lstm.parameters())
+
+
 def test_only_modules_can_be_frozen():
     model = network()
     with pytest.raises(GraphError, match=r"^only a module can be frozen, or layers of one by their names, not "):

@@ -117,7 +117,12 @@ MISTAKES = {
         r"'stage1\.block0\.add' also needs 'stem\.relu', which does not come from 'stage1\.block0\.bn1'",
     ),
     "b's output": (("pool", "linear"), {"via": nn.Identity()}, "the output 'linear' is also an input"),
-    "neither via nor example": (("pool", "pool"), {}, "an example of the networks' input is needed .or give via."),
+    "an example of another size": (
+        ("pool", "pool"),
+        {"example": (3, 8, 8)},
+        r"the example does not fit the network of 'pool': .* in the layer 'stem.conv', called with",
+    ),
+    "no example": (("pool", "pool"), {"example": "images"}, "an example is a tensor or the shape of one such as"),
     "image to vector": (
         ("stem.relu", "flatten"),
         {"example": torch.zeros(1, 1, 8, 8)},
@@ -140,6 +145,32 @@ def test_networks_that_are_no_graphs_are_refused():
         stitch(nn.Sequential(nn.ReLU()), "0", resnet(), "pool")
     with pytest.raises(GraphError, match=message.format("second")):
         stitch(resnet(), "pool", nn.Sequential(nn.ReLU()), "0")
+
+
+EXAMPLES = {
+    "shape": (1, 8, 8),
+    "batch": torch.zeros(3, 1, 8, 8),
+    "several": (torch.zeros(3, 1, 8, 8),),
+    "shapes by name": {"input": (1, 8, 8)},
+    "the models' own": None,
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+def test_the_stitching_layer_fits_however_the_example_is_given(example, x):
+    a, b = resnet(), resnet(6)
+    if example is None:
+        a.example_shape = b.example_shape = (1, 8, 8)
+    stitched = stitch(a, "stage2.block0.relu", b, "stem.relu", example=example)
+    assert stitched(x).shape == (len(x), 10)
+
+
+def test_an_example_is_needed_where_the_networks_have_none():
+    model = GraphModule({"linear": nn.Linear(4, 4), "relu": nn.ReLU()})
+    with pytest.raises(GraphError, match=r"an example of the networks' input is needed \(or give via\)"):
+        stitch(model, "linear", model, "linear")
+    with pytest.raises(GraphError, match="the example has 2 inputs, but a network has 1"):
+        stitch(model, "linear", model, "linear", example=(torch.zeros(1, 4), torch.zeros(1, 4)))
 
 
 def test_values_that_are_no_tensors_are_refused():

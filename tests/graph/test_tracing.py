@@ -3,29 +3,17 @@
 import copy
 import operator
 import pickle
-from collections import OrderedDict
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tracing_reference import eager_values
+from tracing_reference import assert_same, eager_values, network
 
 from nnray.errors import GraphError
 from nnray.graph import GraphModule
 from nnray.graph.operations import ByMode
 from nnray.models import ResNet
-
-
-def network(forward, **children):
-    """A module with these submodules, parameters and buffers, and this code."""
-    module = type("Network", (nn.Module,), {"forward": forward})()
-    for name, child in children.items():
-        setattr(module, name, child)
-    torch.manual_seed(0)
-    for parameter in module.parameters():
-        nn.init.normal_(parameter)
-    return module
 
 
 def in_place_functions(self, x):
@@ -100,21 +88,6 @@ MODULES = {
         inner=nn.ModuleDict({"tanh": nn.Tanh()}),
     ),
 }
-
-
-def assert_same(value, expected):
-    if isinstance(expected, torch.Tensor):
-        assert torch.equal(value, expected)
-    elif isinstance(expected, dict):
-        assert value.keys() == expected.keys()
-        for key in expected:
-            assert_same(value[key], expected[key])
-    elif isinstance(expected, tuple | list):
-        assert type(value) is type(expected)
-        for item, other in zip(value, expected, strict=True):
-            assert_same(item, other)
-    else:
-        assert value == expected
 
 
 @pytest.mark.parametrize("grad", [False, True], ids=["no_grad", "grad"])
@@ -223,98 +196,6 @@ def test_code_that_depends_on_the_mode_is_bound_to_it():
     assert GraphModule.trace(module.train()).train().names == ("conv",)
 
 
-class Branching(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(4, 4)
-
-    def forward(self, x):
-        x = self.linear(x)
-        return x * 2 if x.shape[0] > 1 else x
-
-
-def branching_function(x):
-    return x if x.shape[0] > 1 else -x
-
-
-def with_branching(self, x):
-    return self.block["inner"](x).relu()
-
-
-def make_branching():
-    return network(with_branching, block=nn.ModuleDict({"inner": Branching()}))
-
-
-def test_what_cannot_be_traced_is_named_with_its_line():
-    with pytest.raises(GraphError) as error:
-        GraphModule.trace(make_branching())
-    message = str(error.value)
-    assert "cannot trace 'block.inner' (Branching)" in message
-    assert "test_tracing.py:" in message
-    assert "`return x * 2 if x.shape[0] > 1 else x`" in message
-    assert "example=..." in message
-    assert "opaque=[...]" in message
-    assert "\n" not in message
-
-
-def data_dependent(self, x):
-    return x if x.sum() > 0 else -x
-
-
-def test_what_torch_export_cannot_trace_either_is_named_too():
-    inner = nn.ModuleDict({"inner": network(data_dependent, linear=nn.Linear(4, 4))})
-    module = network(lambda self, x: self.block["inner"](x), block=inner)
-    line = r"`return x if x\.sum\(\) > 0 else -x`"
-    with pytest.raises(GraphError, match=rf"cannot trace 'block\.inner' \(Network\).*{line}"):
-        GraphModule.trace(module, torch.randn(2, 4))
-
-
-@pytest.mark.parametrize("opaque", ["block.inner", ["*.inner"], [Branching]], ids=["name", "glob", "class"])
-def test_an_opaque_submodule_is_one_layer(opaque):
-    module = make_branching()
-    model = GraphModule.trace(module, opaque=opaque)
-    assert model.names == ("block.inner", "relu")
-    assert model.block.inner is module.block.inner
-    for batch in (1, 3):
-        x = torch.randn(batch, 4)
-        assert torch.equal(model(x), module(x))
-
-
-def test_an_opaque_function_is_one_layer():
-    module = network(lambda self, x: branching_function(self.linear(x)), linear=nn.Linear(4, 4))
-    model = GraphModule.trace(module, opaque=[branching_function])
-    assert model.names == ("linear", "branching_function")
-    assert torch.equal(model(torch.ones(1, 4)), module(torch.ones(1, 4)))
-
-
-@pytest.mark.parametrize(
-    ("opaque", "message"),
-    [
-        ("block.iner", "no submodule is called 'block.iner', to make it opaque; did you mean 'block.inner'"),
-        ([3], "opaque lists names, globs, classes of modules and functions, not 3"),
-    ],
-    ids=["unknown", "wrong type"],
-)
-def test_mistakes_in_opaque(opaque, message):
-    with pytest.raises(GraphError, match=message):
-        GraphModule.trace(make_branching(), opaque=opaque)
-
-
-def test_only_modules_are_traced():
-    with pytest.raises(GraphError, match="only a module can be traced"):
-        GraphModule.trace(torch.relu)
-
-
-@pytest.mark.parametrize(
-    "module",
-    [nn.ModuleList([nn.ReLU()]), torch.compile(nn.Linear(2, 2), backend="eager")],
-    ids=["ModuleList", "OptimizedModule"],
-)
-def test_modules_without_a_forward_are_not_traced(module):
-    with pytest.raises(GraphError, match=f"^cannot trace {type(module).__name__}, which has no forward of its own$"):
-        GraphModule.trace(module)
-
-
 @pytest.mark.parametrize("copy", [False, True], ids=["shared", "copy"])
 def test_a_graph_is_traced_to_itself(copy):
     graph = ResNet(8, width=4).eval()
@@ -324,40 +205,6 @@ def test_a_graph_is_traced_to_itself(copy):
     assert traced.linear.weight is not graph.linear.weight or not copy
     x = torch.randn(1, 3, 8, 8)
     assert torch.equal(traced(x), graph(x))
-
-
-def writes_into_a_view(self, x):
-    y = self.conv(x)
-    y.flatten(1).mul_(2)
-    return y
-
-
-def writes_into_a_buffer(self, x):
-    self.count.add_(1)
-    return self.conv(x)
-
-
-def assigns_to_a_buffer(self, x):
-    self.count = self.count + 1
-    return self.conv(x) + self.count
-
-
-@pytest.mark.parametrize("example", [None, torch.zeros(1, 3, 2, 2)], ids=["no example", "example"])
-@pytest.mark.parametrize(
-    ("forward", "message"),
-    [
-        (writes_into_a_view, "'mul' in 'inner' writes in place into memory of 'inner_conv', which is read later on"),
-        (writes_into_a_buffer, "'add' in 'inner' writes in place into 'inner.count', which a graph cannot follow"),
-        (assigns_to_a_buffer, "the code assigns to 'inner.count', which a graph cannot follow"),
-    ],
-    ids=["view", "buffer", "assignment"],
-)
-def test_writing_that_a_graph_cannot_follow_is_refused(forward, message, example):
-    inner = network(forward, conv=nn.Conv2d(3, 3, 1), count=nn.Buffer(torch.zeros(1)))
-    count = inner.count
-    with pytest.raises(GraphError, match=message):
-        GraphModule.trace(nn.Sequential(OrderedDict(inner=inner)), example)
-    assert inner.count is count
 
 
 def keeps_what_it_has_seen(self, x):
@@ -392,6 +239,12 @@ def test_inputs_are_the_arguments_without_defaults_or_those_of_the_example():
     assert torch.equal(model(query, key, bias), module(query, key, bias=bias))
 
 
+def test_examples_name_arguments_of_forward():
+    module = network(two_inputs, attention=nn.MultiheadAttention(4, 2, batch_first=True))
+    with pytest.raises(GraphError, match=r"^the example has 'biass', which forward does not take; did you mean 'bias'"):
+        GraphModule.trace(module, {"query": torch.zeros(2, 3, 4), "key": torch.zeros(2, 3, 4), "biass": None})
+
+
 def test_surgery_on_a_traced_model():
     module = MODULES["parameters and buffers"]().eval()
     model = GraphModule.trace(module)
@@ -400,143 +253,3 @@ def test_surgery_on_a_traced_model():
     assert torch.equal(tail(x), model(x, outputs="linear")["linear"])
     doubled = model.insert("double_it", operator.neg, after="conv")
     assert torch.equal(doubled(x), model({"input": x, "conv": -module.conv(x)}))
-
-
-class Attention(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
-        self.dropout = nn.Dropout(0.1)
-
-    def forward(self, x, mask=None, **kwargs):
-        batch, length, width = x.shape
-        if kwargs.get("output_attentions"):
-            raise NotImplementedError
-
-        def heads(value):
-            return value.view(batch, length, 2, width // 2).transpose(1, 2)
-
-        result = F.scaled_dot_product_attention(heads(self.query(x)), heads(self.key(x)), heads(self.value(x)))
-        return self.dropout(result.transpose(1, 2).reshape(batch, length, width)), None
-
-
-class Encoder(nn.Module):
-    """What torch.fx cannot follow: conditions on lengths, `**kwargs`, a dict as output, tied weights."""
-
-    def __init__(self, width=8, vocabulary=11):
-        super().__init__()
-        self.embedding = nn.Embedding(vocabulary, width)
-        self.position = nn.Parameter(torch.randn(1, 9, width))
-        self.layers = nn.ModuleList(
-            nn.ModuleDict({"attention": Attention(width), "norm": nn.LayerNorm(width), "act": nn.ReLU(inplace=True)})
-            for _ in range(2)
-        )
-        self.head = nn.Linear(width, vocabulary, bias=False)
-        self.head.weight = self.embedding.weight
-
-    def forward(self, tokens, **kwargs):
-        length = tokens.shape[1]
-        if length > self.position.shape[1]:
-            raise ValueError("too long")
-        x = self.embedding(tokens) + self.position[:, :length]
-        hidden = []
-        for layer in self.layers:
-            attended, _ = layer["attention"](layer["norm"](x), **kwargs)
-            x = layer["act"](x + F.dropout(attended, 0.1, self.training))
-            hidden.append(x)
-        return {"logits": self.head(x), "hidden": hidden}
-
-
-def test_a_transformer_that_torch_fx_cannot_trace():
-    torch.manual_seed(0)
-    module = Encoder().eval()
-    with pytest.raises(GraphError, match=r"test_tracing\.py:\d+: `if length > .*example="):
-        GraphModule.trace(module)
-    model = GraphModule.trace(module, torch.zeros(2, 5, dtype=torch.long))
-    assert list(model.state_dict()) == list(module.state_dict())
-    assert model.inputs == ("input",)
-    assert {"layers.1.attention.query", "layers.1.attention.scaled_dot_product_attention", "layers.0.act"} <= {
-        *GraphModule.names.fget(model)
-    }
-    for batch, length in [(2, 5), (3, 7), (4, 2)]:
-        tokens = torch.randint(0, 11, (batch, length))
-        for mode in (False, True):
-            module.train(mode)
-            model.train(mode)
-            torch.manual_seed(0)
-            output, expected = eager_values(module, tokens)
-            torch.manual_seed(0)
-            values = model(tokens, outputs="*")
-            assert_same(values["output"], output)
-            common = values.keys() & expected.keys()
-            assert len(common) == 14
-            for name in common:
-                assert torch.equal(values[name], expected[name]), name
-    logits = model(tokens, outputs="output.logits")
-    assert logits["output.logits"].shape == (4, 2, 11)
-    restored = pickle.loads(pickle.dumps(model.eval()))
-    assert_same(restored(tokens), model(tokens))
-
-
-def under_no_grad(self, x):
-    if x.shape[0] > 9:
-        return x
-    with torch.no_grad():
-        angle = self.angle(x)
-        scale = angle.cos()
-    return self.linear(x) * angle + scale
-
-
-def test_no_grad_is_kept_by_torch_export():
-    module = network(under_no_grad, linear=nn.Linear(4, 4), angle=nn.Linear(4, 4))
-    model = GraphModule.trace(module, torch.randn(3, 4))
-    assert model.names == ("angle", "cos", "detach", "detach_1", "linear", "mul", "add")
-    gradients = []
-    for run in (model, module):
-        x = torch.ones(2, 4, requires_grad=True)
-        run(x).sum().backward()
-        gradients.append(x.grad)
-    assert torch.equal(*gradients)
-    assert module.angle.weight.grad is None
-
-
-def test_examples_are_tensors():
-    with pytest.raises(GraphError, match="the example's 'tokens' must be a tensor, not a list"):
-        GraphModule.trace(Encoder(), ([1, 2],))
-
-
-def test_examples_name_arguments_of_forward():
-    module = network(two_inputs, attention=nn.MultiheadAttention(4, 2, batch_first=True))
-    with pytest.raises(GraphError, match=r"^the example has 'biass', which forward does not take; did you mean 'bias'"):
-        GraphModule.trace(module, {"query": torch.zeros(2, 3, 4), "key": torch.zeros(2, 3, 4), "biass": None})
-
-
-TIMM_MODELS = {
-    "resnet18": {},
-    "vit_tiny_patch16_224": {"img_size": 32},
-    "convnext_atto": {},
-    "mobilenetv3_small_050": {},
-    "swin_tiny_patch4_window7_224": {"img_size": 64, "window_size": 2},
-    "levit_128s": {},
-    "regnetx_002": {},
-    "poolformer_s12": {},
-}
-
-
-@pytest.mark.parametrize("name", TIMM_MODELS)
-def test_timm(name):
-    timm = pytest.importorskip("timm")
-    torch.manual_seed(0)
-    module = timm.create_model(name, num_classes=10, **TIMM_MODELS[name]).eval()
-    size = TIMM_MODELS[name].get("img_size", 224 if name.startswith("levit") else 64)
-    model = GraphModule.trace(module)
-    assert list(model.state_dict()) == list(module.state_dict())
-    x = torch.randn(1, 3, size, size)
-    with torch.no_grad():
-        output, expected = eager_values(module, x)
-        values = model(x, outputs="*")
-        assert torch.equal(model(x), output)
-    common = values.keys() & expected.keys()
-    assert len(common) > 50
-    for key in common:
-        assert torch.equal(values[key], expected[key]), key

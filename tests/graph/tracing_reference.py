@@ -2,6 +2,7 @@
 
 import torch
 import torchvision
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 
@@ -56,3 +57,30 @@ def eager_values(module, *args, **kwargs):
         for handle in handles:
             handle.remove()
     return output, values
+
+
+def network(forward, **children):
+    """A module with these submodules, parameters and buffers, and this code."""
+    module = type("Network", (nn.Module,), {"forward": forward})()
+    for name, child in children.items():
+        setattr(module, name, child)
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter)
+    return module
+
+
+def assert_same(value, expected):
+    """Compare tensors, and tuples, lists and dicts of them, bit for bit."""
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(value, expected)
+    elif isinstance(expected, dict):
+        assert value.keys() == expected.keys()
+        for key in expected:
+            assert_same(value[key], expected[key])
+    elif isinstance(expected, tuple | list):
+        assert type(value) is type(expected)
+        for item, other in zip(value, expected, strict=True):
+            assert_same(item, other)
+    else:
+        assert value == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -68,6 +69,8 @@ class Drawing:
         Raises:
             GraphError: The ending is another one, the program `dot` is missing, or the file cannot be written.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise GraphError(f"a picture is drawn to a path such as 'model.svg', not to {path!r}")
         path = Path(path)
         if path.suffix == ".dot":
             content = self.dot.encode()
