@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nnray.sweep.code_snapshot import CodeSnapshot
     from nnray.sweep.launch import Executor
     from nnray.sweep.plan import Plan
+    from nnray.sweep.scheduling import Steering
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{len(changes.signatures)} finished trials were made by other code or data (--code-changed fail)"
         )
     columns = chosen_columns(arguments.columns, plan_columns(plan), sweep.metric, open_ended=True)
+    steering = _steering(plan, arguments)
     if arguments.dry_run:
         return EXIT_OK
     confirm(deeds(plan), arguments.yes)
@@ -94,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     outcome = carry_out(
         plan,
         Run(code, started, command=arguments.command_line),
-        _executor(arguments, plan, modules),
+        _executor(arguments, plan, modules, steering),
         Display(plan, console, columns),
         arguments.mlflow_uri,
     )
@@ -107,7 +109,19 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_OK if complete(plan, outcome) >= total(plan, outcome) else EXIT_FAILED_TRIALS
 
 
-def _executor(arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot) -> Executor:
+def _steering(plan: Plan, arguments: argparse.Namespace) -> Steering | None:
+    if plan.sweep.scheduler is None:
+        return None
+    if arguments.in_process:
+        raise SpaceError("scheduler: it weighs trials that Ray trains side by side; --in-process trains one by one")
+    from nnray.sweep.scheduling import steering_of
+
+    return steering_of(plan)
+
+
+def _executor(
+    arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot, steering: Steering | None
+) -> Executor:
     if arguments.in_process:
         from nnray.sweep.in_process import run_in_process
 
@@ -117,7 +131,7 @@ def _executor(arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot) 
     kinds = {trial.resources for trial in plan.todo}
     if plan.search is not None and not callable(plan.sweep.resources):
         kinds.add(Resources.of(plan.sweep.resources))
-    return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, kinds, modules))
+    return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, kinds, modules, steering))
 
 
 def _refuse_ignored_options(arguments: argparse.Namespace) -> None:

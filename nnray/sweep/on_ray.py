@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from nnray.errors import SpaceError
 from nnray.space.resources import Resources
 from nnray.sweep.capacity import Bundle, capacity_of_cluster
 from nnray.sweep.code_snapshot import CodeSnapshot
@@ -25,6 +26,10 @@ from nnray.training.runner import Run
 
 if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory
+    from nnray.sweep.scheduling import Steering
+
+_WAITING_TRIALS = 64
+"""So many trials wait for room at least, where a scheduler weighs them against each other."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,14 @@ class RayOptions:
         max_concurrent: Bound on the number of trials at a time; None for as many as fit.
         resources: What trials occupy, each kind once; refused before anything is written if the cluster never has it.
         code: The modules of a person's own that workers import; left out, as they are now.
+        steering: What stops trials early, or sets them aside; None if all are trained to their end.
     """
 
     address: str | None = None
     max_concurrent: int | None = None
     resources: Collection[Resources] = ()
     code: CodeSnapshot = dataclasses.field(default_factory=lambda: CodeSnapshot.take(sys.path))
+    steering: Steering | None = None
 
 
 @contextmanager
@@ -63,7 +70,24 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(slots, 64))
         node = capacity.nodes[0] if is_ours else None
         at_a_time = options.max_concurrent
-        yield partial(_run, node=node, at_a_time=at_a_time, slots=slots, request_of=request_of, code=options.code)
+        steering = options.steering
+        if steering is not None and steering.pauses:  # a trial that is set aside makes room for another one
+            if options.max_concurrent is not None:
+                raise SpaceError(
+                    "--max-concurrent: this scheduler sets trials aside and needs them all; --resources cpu=N bounds "
+                    "how many run at a time"
+                )
+            node = None
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(slots, _WAITING_TRIALS))
+        yield partial(
+            _run,
+            node=node,
+            at_a_time=at_a_time,
+            slots=slots,
+            request_of=request_of,
+            code=options.code,
+            steering=steering,
+        )
 
 
 def _run(
@@ -75,22 +99,25 @@ def _run(
     slots: int,
     request_of: Callable[[Resources], Request],
     code: CodeSnapshot,
+    steering: Steering | None,
 ) -> None:
     from ray import tune
 
     from nnray.sweep import worker
     from nnray.sweep.tune_hooks import WORKER_DEATHS, Messenger, QueueSearcher
 
-    if queue.is_fed:
+    if queue.is_fed and not (steering is not None and steering.pauses):
         at_a_time = at_a_time or slots  # what waits for room was proposed without the results of what runs meanwhile
-    train = tune.with_parameters(worker.train, run=run, code=code)
+    trainable = worker.train if steering is None else steering.trainable
+    train = tune.with_parameters(trainable, run=run, code=code)
     with tempfile.TemporaryDirectory(prefix="nnray-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(train, _placement),
             tune_config=tune.TuneConfig(
                 search_alg=QueueSearcher(queue, observer, Room(node, at_a_time), request_of),
                 num_samples=-1,
-                reuse_actors=True,
+                reuse_actors=steering is None or steering.reuses_workers,
+                scheduler=steering,
             ),
             run_config=tune.RunConfig(
                 name="sweep",
@@ -100,7 +127,12 @@ def _run(
                 verbose=0,
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        except Exception:
+            if steering is not None and steering.error is not None:
+                raise steering.error from None
+            raise
 
 
 def _placement(config: dict[str, Any]) -> PlacementGroupFactory:

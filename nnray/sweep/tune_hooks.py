@@ -26,14 +26,14 @@ WORKER_DEATHS = 3
 _WORKER_LOST = f"its worker process died {WORKER_DEATHS + 1} times (a crash in compiled code, or out of memory)"
 
 
-class _NotSaved:
+class NotSaved:
     """Tune pickles its parts to restore an experiment; here the trial folders tell what is done."""
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return object, ()
 
 
-class QueueSearcher(_NotSaved, Searcher):
+class QueueSearcher(NotSaved, Searcher):
     """Feeds Tune from the queue; Tune asks for the next trial whenever it has room for one."""
 
     def __init__(
@@ -69,7 +69,7 @@ class QueueSearcher(_NotSaved, Searcher):
         """Note what became of a trial."""
         trial = self._trials.pop(trial_id)
         self._room.release(trial_id)
-        outcome: Outcome = "failed" if error or not result or "outcome" not in result else result["outcome"]
+        outcome = _outcome(trial, result) if not error else "failed"
         if outcome == "failed":
             _record_failure(trial, (result or {}).get("error") or _WORKER_LOST)
         self._queue.settle(trial.signature, outcome)
@@ -85,7 +85,17 @@ class QueueSearcher(_NotSaved, Searcher):
         """Restore nothing."""
 
 
-class Messenger(_NotSaved, Callback):
+def _outcome(trial: PlannedTrial, result: dict[str, Any] | None) -> Outcome:
+    """Return what became of a trial: what it reported last, or, if a scheduler stopped it while it was set aside,
+    what is recorded.
+    """
+    if result and "outcome" in result:
+        return result["outcome"]
+    record = Record.read(trial.paths.record)
+    return record.status if record is not None and record.status in ("completed", "stopped") else "failed"
+
+
+class Messenger(NotSaved, Callback):
     """Passes on what Tune hears of running trials."""
 
     def __init__(self, queue: TrialQueue, observer: Observer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,28 +30,55 @@ def train(config: dict[str, Any], run: Run, code: CodeSnapshot) -> None:
     """
     from ray import tune
 
+    reported = time.monotonic()
+
+    def report_now_and_then(result: dict[str, Any]) -> None:
+        # A report waits for Tune's controller; more of them than people can read would only hold small trials up.
+        nonlocal reported
+        if time.monotonic() - reported >= _REPORT_EVERY_S or "outcome" in result:
+            tune.report(result)
+            reported = time.monotonic()
+
+    train_steered(config, run, code, report_now_and_then)
+
+
+def train_steered(
+    config: dict[str, Any], run: Run, code: CodeSnapshot, report: Callable[[dict[str, Any]], None]
+) -> None:
+    """Train one trial and report ``epoch`` and ``metrics`` of every epoch, and in the end the ``outcome``.
+
+    Args:
+        config: See :func:`train`.
+        run: How the command wants it run.
+        code: See :func:`train`.
+        report: Takes a result to Tune; raises LeaveTraining to end the trial, SystemExit if Tune has dropped it.
+    """
     _warm_up(code)
     from nnray.training.runner import run_trial
+    from nnray.training.stopping import InterruptTraining
     from nnray.trial import resolve
     from nnray.trial.yaml_loader import load_yaml
 
-    reported = time.monotonic()
+    dropped = False
 
     def report_epoch(row: Row) -> None:
-        # A report waits for Tune's controller; more of them than people can read would only hold small trials up.
-        nonlocal reported
-        if time.monotonic() - reported >= _REPORT_EVERY_S:
-            tune.report({"epoch": row["epoch"], "metrics": metrics_of(row)})
-            reported = time.monotonic()
+        nonlocal dropped
+        try:
+            report({"epoch": row["epoch"], "metrics": metrics_of(row)})
+        except SystemExit:
+            dropped = True
+            raise InterruptTraining from None
 
     try:
         configuration = resolve(load_yaml(config["configuration"]))
         outcome = run_trial(TrialPaths(Path(config["folder"])), configuration, run, report_epoch)
     except Exception as error:  # not the trial's own failure: a module that this host lacks, a full disk
         line = " ".join(f"{type(error).__name__}: {error}".split())
-        tune.report({"outcome": "failed", "error": line, "done": True})
+        result = {"outcome": "failed", "error": line, "done": True}
     else:
-        tune.report({"outcome": outcome, "done": True})
+        result = {"outcome": outcome, "done": True}
+    if not dropped:
+        report(result)
 
 
 def _warm_up(code: CodeSnapshot) -> None:

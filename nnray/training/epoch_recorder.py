@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from nnray.errors import TrialError
 from nnray.store.metrics_log import ROW_KEYS, Row, append_row, best_value
 from nnray.store.weights import TASK_PREFIX, kept_epochs, save_weights
+from nnray.training.stopping import InterruptTraining
 from nnray.trial.options import CheckpointOptions
 from nnray.trial.paths import TrialPaths
 
@@ -45,6 +46,13 @@ class EpochRecorder(Checkpoint):
         self._rows = list(rows)
         self._on_epoch = on_epoch
         self._loss: torch.Tensor | None = None
+        self._in_epoch = False
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note that the weights are on their way to those of the next epoch."""
+        self._in_epoch = True
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -57,13 +65,14 @@ class EpochRecorder(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the epoch."""
+        self._in_epoch = False
         row: Row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "time": time.time()}
         for name, value in trainer.callback_metrics.items():
             row[f"metric/{name}" if name in ROW_KEYS else name] = float(value)
         append_row(self._paths.metrics, row)
         self._rows.append(row)
         self._check_finite(row)
-        if (row["epoch"] + 1) % self._options.every_n_epochs == 0 or row["epoch"] + 1 == trainer.max_epochs:
+        if self._options.is_due(row["epoch"]) or row["epoch"] + 1 == trainer.max_epochs:
             self._keep(row, pl_module)
         if self._on_epoch is not None:
             self._on_epoch(row)
@@ -72,6 +81,12 @@ class EpochRecorder(Checkpoint):
         """Keep the last weights also where training ended before its last epoch."""
         if self._rows and self._rows[-1]["epoch"] not in kept_epochs(self._paths):
             self._keep(self._rows[-1], pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Keep the last weights of a trial that is left to be continued, in case that it never is."""
+        # The best are kept as they are: what is kept now would take the place of a rival that was due.
+        if isinstance(exception, InterruptTraining) and not self._in_epoch and self._options.keep != "best":
+            self.on_train_end(trainer, pl_module)
 
     def _check_finite(self, row: Row) -> None:
         loss, self._loss = self._loss, None

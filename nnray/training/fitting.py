@@ -18,6 +18,7 @@ from nnray.training.epoch_recorder import EpochRecorder
 from nnray.training.provenance import gpu_driver, processor
 from nnray.training.requests import Pending, RequestPoll
 from nnray.training.resume import ResumeState, read_resume_state
+from nnray.training.stopping import InterruptTraining
 from nnray.trial.configuration import Configuration
 from nnray.trial.options import CheckpointOptions
 from nnray.trial.paths import TrialPaths
@@ -29,7 +30,7 @@ _OWN_TRAINER_OPTIONS = ("callbacks", "deterministic")
 class Fitted:
     """What a finished fit says of itself: see the fields of the same names in a trial's record."""
 
-    status: Literal["completed", "stopped"]
+    status: Literal["completed", "stopped", "pending"]
     duration_s: float
     device: str
     driver: str | None
@@ -55,8 +56,8 @@ def fit(
         progress: Whether to show Lightning's progress bar.
         pending: Tells whether somebody wants the trial to end.
 
-    Raises:
-        InterruptTraining: If ``on_epoch`` raised it or somebody asked for it; the state to continue from is kept.
+    Returns:
+        What is to be recorded; ``pending`` if ``on_epoch`` or somebody else asked to be continued later.
     """
     data = configuration.build_data()
     facts = configuration.data_facts(data)
@@ -68,22 +69,26 @@ def fit(
     state = read_resume_state(paths.resume)
     first_epoch = int(state["epoch"]) if state else 0
     rows = keep_rows_before(paths.metrics, first_epoch)
+    options = CheckpointOptions(**configuration.values["checkpoint"])
     for epoch, path in kept_epochs(paths).items():
-        if epoch >= first_epoch:
+        if epoch >= first_epoch or (epoch + 1 == first_epoch and not options.is_due(epoch)):  # kept when it was left
             path.unlink()
 
     resume = ResumeState(paths.resume, state, on_epoch)
-    options = CheckpointOptions(**configuration.values["checkpoint"])
     recorder = EpochRecorder(paths, options, model, rows, resume.epoch_ended)
     trainer = _trainer(configuration, [resume, RequestPoll(pending, resume)], recorder, progress)
+    status: Literal["completed", "stopped", "pending"] = "completed"
     try:
         trainer.fit(task, datamodule=data)
+        if resume.stopped:
+            status = "stopped"
+    except InterruptTraining:
+        status = "pending"
     except SystemExit as leaving:  # which is what Lightning makes of Ctrl-C
         if isinstance(leaving.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
     fingerprint = data.fingerprint() if hasattr(data, "fingerprint") else None
-    status: Literal["completed", "stopped"] = "stopped" if resume.stopped else "completed"
     return Fitted(status, resume.elapsed_s, *_device(trainer), fingerprint, facts)
 
 

@@ -47,9 +47,13 @@ def isolated(seed: int, threads: int, deterministic: bool) -> Iterator[None]:
             yield
     finally:
         _set_process_state(before)
-        if torch.cuda.is_initialized():  # a network and its optimizer are cycles, which hold memory until collected
-            gc.collect()
-            torch.cuda.empty_cache()
+
+
+def release_memory() -> None:
+    """Give the memory of the GPU back that a trial had; to be called when nothing refers to the trial any more."""
+    if torch.cuda.is_initialized():  # a network and its optimizer are cycles, which hold memory until collected
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def seed_generators(seed: int) -> None:

@@ -21,11 +21,10 @@ from nnray.training.code import Code
 from nnray.training.crash_report import crash_report
 from nnray.training.failures import cause_of
 from nnray.training.fitting import fit
-from nnray.training.isolation import isolated
+from nnray.training.isolation import isolated, release_memory
 from nnray.training.log_capture import captured
 from nnray.training.provenance import kept_packages, library_versions
 from nnray.training.requests import Pending, Requests
-from nnray.training.stopping import InterruptTraining
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import TrialPaths
 
@@ -106,11 +105,31 @@ def run_trial(
         requests = Requests(paths, claim.owner, run.sweep, run.stop_request)
         with crash_report(paths.crash):
             record = _trained(record, paths, configuration, run, on_epoch, requests)
+        release_memory()
         record.write(paths.record)
         paths.stop.unlink(missing_ok=True)
         if record.status == "completed":
             paths.resume.unlink(missing_ok=True)
         return "interrupted" if record.status == "pending" else record.status  # type: ignore[return-value]
+
+
+def settle_stopped(paths: TrialPaths) -> Outcome:
+    """Record a trial that was interrupted as stopped: what there is, is its result.
+
+    Returns:
+        What its record says now; ``claimed`` if another process is training it, ``interrupted`` if nothing is there.
+    """
+    claim = Claim.acquire(paths.claim)
+    if claim is None:
+        return "claimed"
+    with claim:
+        record = Record.read(paths.record)
+        if record is None or not paths.metrics.exists():
+            return "interrupted"
+        if record.status in ("pending", "running"):
+            record = dataclasses.replace(record, status="stopped", ended=now())
+            record.write(paths.record)
+        return record.status  # type: ignore[return-value]
 
 
 def _failed_just_now(record: Record, run: Run) -> bool:
@@ -132,8 +151,6 @@ def _trained(
                 fitted = fit(configuration, paths, on_epoch, run.progress, pending)
         except KeyboardInterrupt:
             raise
-        except InterruptTraining:
-            return dataclasses.replace(record, status="pending")
         except BaseException as error:  # a trial's own failure, sys.exit() included, is a result
             trace = traceback.format_exc()
             with contextlib.suppress(OSError):  # a full disk, say: the record is what counts
@@ -141,4 +158,5 @@ def _trained(
             line = " ".join(f"{type(error).__name__}: {error}".split())
             cause = cause_of(error)
             return dataclasses.replace(record, status="failed", ended=now(), error=line, traceback=trace, cause=cause)
-    return dataclasses.replace(record, ended=now(), **dataclasses.asdict(fitted))
+    ended = None if fitted.status == "pending" else now()
+    return dataclasses.replace(record, ended=ended, **dataclasses.asdict(fitted))

@@ -24,4 +24,6 @@ class InterruptTraining(LeaveTraining):
     """The trial is to be continued later, with the same bits as if it had not been left.
 
     The record says ``pending``, as for a trial whose runner was killed, and ``resume.ckpt`` is that of the next epoch.
+    The weights of the last epoch are kept too, unless only the best are: :func:`nnray.training.runner.settle_stopped`
+    can make a stopped trial of it.
     """

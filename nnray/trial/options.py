@@ -99,3 +99,7 @@ class CheckpointOptions:
         """Refuse an interval that keeps nothing."""
         if self.every_n_epochs < 1:
             raise ValueError(f"checkpoint.every_n_epochs: {self.every_n_epochs} is not a positive number")
+
+    def is_due(self, epoch: int) -> bool:
+        """Tell whether the interval ends with ``epoch`` (counted from 0)."""
+        return (epoch + 1) % self.every_n_epochs == 0

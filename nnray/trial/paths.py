@@ -67,6 +67,11 @@ class TrialPaths:
         return self.folder / "resume.ckpt"
 
     @property
+    def snapshot(self) -> Path:
+        """A former state of ``resume``, kept for other trials of a population to continue from."""
+        return self.folder / "snapshot.ckpt"
+
+    @property
     def log(self) -> Path:
         """What the trial printed."""
         return self.folder / "log.txt"

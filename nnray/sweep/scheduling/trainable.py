@@ -1,0 +1,75 @@
+"""A trial in a Ray worker whose epochs are all told to a scheduler, which may end it or set it aside."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+from ray.train._internal.session import _TrainingResult, get_session
+from ray.tune.trainable import FunctionTrainable
+
+from nnray.sweep import worker
+from nnray.training.stopping import InterruptTraining, LeaveTraining, StopTraining
+from nnray.trial.paths import TrialPaths
+
+if TYPE_CHECKING:
+    from nnray.sweep.code_snapshot import CodeSnapshot
+    from nnray.training.runner import Run
+
+
+class SteeredTrial(FunctionTrainable):
+    """Trains one trial in a thread of the worker, which waits after each epoch for what the scheduler decides.
+
+    Where Tune's own function trainable leaves a stopped trial waiting until the worker gets another one, this one lets
+    it end at once: its record is written and its claim and its memory are free. The trial's folder holds what it
+    continues from; Tune's checkpoints only point there.
+    """
+
+    def setup(self, config: dict[str, Any], run: Run, code: CodeSnapshot) -> None:
+        """Remember how to run trials."""
+        self._run_options, self._code = run, code
+        self._request: type[LeaveTraining] | None = None
+        super().setup(config)
+
+    def stop_after_epoch(self) -> None:
+        """Let the trial end as stopped when it is told to go on after the epoch that it has reported."""
+        self._request = StopTraining
+
+    def interrupt(self) -> None:
+        """Let the trial end as one that is to be continued later; returns when it has ended."""
+        self._request = InterruptTraining
+        session = get_session()
+        session.continue_lock.release()
+        session.training_thread.join()
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another trial."""
+        self._request = None
+        return super().reset_config(new_config)
+
+    def save_checkpoint(self, checkpoint_dir: str | None = None) -> _TrainingResult:
+        """Keep the state behind the last epoch for others to continue from, and return a pointer to it."""
+        paths = TrialPaths(Path(self.config["folder"]))
+        if paths.resume.exists():
+            beside = paths.snapshot.with_name(f".{paths.snapshot.name}.{os.getpid()}")
+            beside.unlink(missing_ok=True)
+            os.link(paths.resume, beside)  # resume.ckpt itself is replaced after the next epoch, not written into
+            beside.replace(paths.snapshot)
+        last = self._last_training_result
+        return _TrainingResult(tune.Checkpoint(str(paths.snapshot)), dict(last.metrics) if last else {})
+
+    def restore(self, checkpoint_path: Any) -> None:
+        """Do nothing: the trial's folder says where to continue."""
+
+    def _trainable_func(self, config: dict[str, Any]) -> None:
+        worker.train_steered(config, self._run_options, self._code, self._report)
+
+    def _report(self, result: dict[str, Any]) -> None:
+        """Report a result, wait, and do as the scheduler wants."""
+        if self._request is InterruptTraining:  # nobody listens any more
+            return
+        tune.report(result)
+        if self._request is not None and "outcome" not in result:
+            raise self._request
