@@ -95,7 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     outcome = carry_out(
         plan,
-        Run(code, started, command=arguments.command_line),
+        Run(
+            code,
+            started,
+            command=arguments.command_line,
+            perturbed=() if steering is None else steering.perturbed,
+        ),
         _executor(arguments, plan, modules, steering),
         Display(plan, console, columns),
         arguments.mlflow_uri,

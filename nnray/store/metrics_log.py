@@ -16,6 +16,9 @@ from nnray.store.files import write_text
 Row = dict[str, Any]
 ROW_KEYS = ("epoch", "step", "time")
 
+HYPER = "hyper/"
+"""Begins the names of hyperparameters that change while a trial trains: no metrics, but with a value in each row."""
+
 
 def append_row(path: Path, row: Row) -> None:
     """Append ``row``; it is whole for every reader once this returns."""

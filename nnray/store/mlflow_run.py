@@ -32,7 +32,7 @@ RUN_STATUS: dict[Status, str] = {
     "pending": "SCHEDULED",
     "running": "RUNNING",
     "completed": "FINISHED",
-    "stopped": "KILLED",
+    "stopped": "FINISHED",  # stopped early by a scheduler, and a result; the tag nnray.status tells it apart
     "failed": "FAILED",
 }
 

@@ -47,6 +47,8 @@ class Record:
         packages: Name of the file ``packages/<name>.txt`` of the store that lists all installed packages.
         data_fingerprint: Hash of the data set's content, None where the data module has none.
         data_facts: What the model took from the data: channels, classes, image size.
+        history: Changes while the trial trained, by population based training: ``epoch`` (the first one trained so),
+            ``from`` (the trial whose weights it went on with), ``at`` (when), ``values`` (key: [old, new]).
     """
 
     signature: str
@@ -71,6 +73,7 @@ class Record:
     packages: str | None = None
     data_fingerprint: str | None = None
     data_facts: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         """Replace the file at ``path`` in one step."""

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from nnray.store.columns import free_name, infer_array, string_array
 from nnray.store.files import replacing
 from nnray.store.listing import ListedTrial
-from nnray.store.metrics_log import ROW_KEYS, Row, best_value, default_mode, metrics_of
+from nnray.store.metrics_log import HYPER, ROW_KEYS, Row, best_value, default_mode, metrics_of
 from nnray.trial.paths import StorePaths
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -91,6 +91,8 @@ def trials_table(store: StorePaths, trials: Sequence[ListedTrial]) -> pa.Table:
         last = [next(reversed(history.get(metric, [])), None) for history in histories]
         columns[free_name(metric, {*reserved, *columns})] = infer_array(last, if_all_null=pa.float64())
     for metric in metrics:
+        if metric.startswith(HYPER):
+            continue
         found = zip(trials, histories, strict=True)
         best = [_best(listed, metric, history.get(metric, [])) for listed, history in found]
         columns[BEST + metric] = infer_array(best, if_all_null=pa.float64())

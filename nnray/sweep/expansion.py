@@ -52,7 +52,10 @@ def expand(sweep: Sweep, folder: Path, settings: Mapping[str, Any] | None = None
     numbers: dict[str, int] = {}
     resolver = Resolver()
     merged: list[tuple[int, str]] = []
+    population = _population(sweep)
     for number, raw in enumerate(sweep.configurations(folder, settings), start=1):
+        if population is not None:
+            raw = {**raw, "source": " ".join(filter(None, (raw.get("source"), population)))}
         configuration = resolver.resolve(raw)
         signature = configuration.full_signature
         if signature in configurations:
@@ -70,6 +73,15 @@ def expand(sweep: Sweep, folder: Path, settings: Mapping[str, Any] | None = None
         tuple(_resources(sweep, configurations.values(), names)),
         tuple(_duplicates(merged, numbers, names)),
     )
+
+
+def _population(sweep: Sweep) -> str | None:
+    """Return the text that sets the trials of a population apart from plain ones; None if they are plain ones."""
+    if sweep.scheduler is None:
+        return None
+    from nnray.sweep.scheduling import population_source
+
+    return population_source(sweep)
 
 
 def _duplicates(merged: list[tuple[int, str]], numbers: Mapping[str, int], names: Mapping[str, str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -30,6 +30,7 @@ class EpochRecorder(Checkpoint):
         model: The network under study, or None if the task is all there is.
         rows: The rows of the epochs before a resumption.
         on_epoch: Called with every new row.
+        constants: What each row has beside the metrics.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class EpochRecorder(Checkpoint):
         model: torch.nn.Module | None,
         rows: list[Row],
         on_epoch: Callable[[Row], None] | None = None,
+        constants: Mapping[str, float] | None = None,
     ) -> None:
         self._paths = paths
         self._options = options
         self._model = model
         self._rows = list(rows)
         self._on_epoch = on_epoch
+        self._constants = dict(constants or {})
         self._loss: torch.Tensor | None = None
         self._in_epoch = False
 
@@ -69,6 +72,7 @@ class EpochRecorder(Checkpoint):
         row: Row = {"epoch": trainer.current_epoch, "step": trainer.global_step, "time": time.time()}
         for name, value in trainer.callback_metrics.items():
             row[f"metric/{name}" if name in ROW_KEYS else name] = float(value)
+        row |= self._constants
         append_row(self._paths.metrics, row)
         self._rows.append(row)
         self._check_finite(row)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
 
-from nnray.store.metrics_log import Row, keep_rows_before
+from nnray.store.metrics_log import HYPER, Row, keep_rows_before
 from nnray.store.weights import kept_epochs
 from nnray.training.epoch_recorder import EpochRecorder
 from nnray.training.provenance import gpu_driver, processor
@@ -44,6 +44,7 @@ def fit(
     on_epoch: Callable[[Row], None] | None,
     progress: bool,
     pending: Pending,
+    perturbed: Sequence[str] = (),
 ) -> Fitted:
     """Train the network of ``configuration``, from the state kept in ``paths.resume`` if there is one.
 
@@ -55,6 +56,7 @@ def fit(
         on_epoch: Called with the row of metrics after each epoch; may raise StopTraining or InterruptTraining.
         progress: Whether to show Lightning's progress bar.
         pending: Tells whether somebody wants the trial to end.
+        perturbed: Dotted keys whose values stand in each row as ``hyper/<key>``, as far as they are numbers.
 
     Returns:
         What is to be recorded; ``pending`` if ``on_epoch`` or somebody else asked to be continued later.
@@ -75,7 +77,9 @@ def fit(
             path.unlink()
 
     resume = ResumeState(paths.resume, state, on_epoch)
-    recorder = EpochRecorder(paths, options, model, rows, resume.epoch_ended)
+    flat = configuration.flat()
+    hyperparameters = {HYPER + key: flat[key] for key in perturbed if isinstance(flat.get(key), (int, float))}
+    recorder = EpochRecorder(paths, options, model, rows, resume.epoch_ended, hyperparameters)
     trainer = _trainer(configuration, [resume, RequestPoll(pending, resume)], recorder, progress)
     status: Literal["completed", "stopped", "pending"] = "completed"
     try:

@@ -20,6 +20,7 @@ from nnray.store.record import Record, now
 from nnray.training.code import Code
 from nnray.training.crash_report import crash_report
 from nnray.training.failures import cause_of
+from nnray.training.exploitation import carry_out_exploit, discard_exploit, in_effect
 from nnray.training.fitting import fit
 from nnray.training.isolation import isolated, release_memory
 from nnray.training.log_capture import captured
@@ -43,6 +44,7 @@ class Run:
         command: The command as it was typed, without passwords.
         sweep: The sweep that trials are trained for; one that it lists no longer is interrupted.
         stop_request: A file whose appearance asks the whole command to stop.
+        perturbed: Dotted keys that a scheduler changes while trials train; each epoch's row has their values.
     """
 
     code: Code
@@ -52,6 +54,7 @@ class Run:
     command: str | None = None
     sweep: str | None = None
     stop_request: Path | None = None
+    perturbed: tuple[str, ...] = ()
 
 
 def run_trial(
@@ -101,15 +104,20 @@ def run_trial(
             packages=kept_packages(paths.store),
             command=run.command,
         )
+        if record.history and not paths.resume.exists():  # it begins anew
+            record = dataclasses.replace(record, history=[])
         record.write(paths.record)
+        record = carry_out_exploit(paths, record)
         requests = Requests(paths, claim.owner, run.sweep, run.stop_request)
         with crash_report(paths.crash):
-            record = _trained(record, paths, configuration, run, on_epoch, requests)
+            record = _trained(record, paths, in_effect(configuration, record.history), run, on_epoch, requests)
         release_memory()
         record.write(paths.record)
         paths.stop.unlink(missing_ok=True)
         if record.status == "completed":
             paths.resume.unlink(missing_ok=True)
+        if record.status in ("completed", "stopped"):
+            discard_exploit(paths)
         return "interrupted" if record.status == "pending" else record.status  # type: ignore[return-value]
 
 
@@ -129,6 +137,7 @@ def settle_stopped(paths: TrialPaths) -> Outcome:
         if record.status in ("pending", "running"):
             record = dataclasses.replace(record, status="stopped", ended=now())
             record.write(paths.record)
+            discard_exploit(paths)
         return record.status  # type: ignore[return-value]
 
 
@@ -148,7 +157,7 @@ def _trained(
     with captured(paths.log, run.echo) as log:
         try:
             with isolated(values["seed"], values["threads"], values["trainer"]["deterministic"]):
-                fitted = fit(configuration, paths, on_epoch, run.progress, pending)
+                fitted = fit(configuration, paths, on_epoch, run.progress, pending, run.perturbed)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a trial's own failure, sys.exit() included, is a result

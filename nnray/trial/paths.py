@@ -72,6 +72,16 @@ class TrialPaths:
         return self.folder / "snapshot.ckpt"
 
     @property
+    def exploit(self) -> Path:
+        """The order to go on from another trial's state; gone once it is carried out."""
+        return self.folder / "exploit.json"
+
+    @property
+    def exploit_state(self) -> Path:
+        """The other trial's state."""
+        return self.folder / "exploit.ckpt"
+
+    @property
     def log(self) -> Path:
         """What the trial printed."""
         return self.folder / "log.txt"

@@ -95,7 +95,7 @@ def test_a_run_tells_everything_of_its_trial(store, mirror):
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [("pending", "SCHEDULED"), ("completed", "FINISHED"), ("stopped", "KILLED"), ("failed", "FAILED")],
+    [("pending", "SCHEDULED"), ("completed", "FINISHED"), ("stopped", "FINISHED"), ("failed", "FAILED")],
 )
 def test_the_status_is_the_trials(store, mirror, status, expected):
     write_trial(store, status=status, error="it broke" if status == "failed" else None)

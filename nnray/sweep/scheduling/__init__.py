@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from ray.tune.schedulers import PopulationBasedTraining
+
 from nnray.sweep.plan import Plan
 from nnray.sweep.scheduling.catalogue import make_scheduler, scheduler_names
+from nnray.sweep.scheduling.perturbation import perturbed_keys, population_source
+from nnray.sweep.scheduling.population import PopulationSteering
 from nnray.sweep.scheduling.steering import Steering
 
-__all__ = ["Steering", "make_scheduler", "scheduler_names", "steering_of"]
+__all__ = ["Steering", "make_scheduler", "population_source", "scheduler_names", "steering_of"]
 
 
 def steering_of(plan: Plan) -> Steering | None:
@@ -19,4 +23,8 @@ def steering_of(plan: Plan) -> Steering | None:
     if sweep.scheduler is None:
         return None
     max_t = max((trial.configuration.values["trainer"]["max_epochs"] for trial in plan.trials), default=1)
-    return Steering(make_scheduler(sweep.scheduler, sweep.metric, sweep.mode, max_t), plan)
+    scheduler = make_scheduler(sweep.scheduler, sweep.metric, sweep.mode, max_t)
+    if isinstance(scheduler, PopulationBasedTraining):
+        keys = perturbed_keys(scheduler, [trial.configuration for trial in plan.trials])
+        return PopulationSteering(scheduler, plan, keys)
+    return Steering(scheduler, plan)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from ray.tune.schedulers import SCHEDULER_IMPORT, TrialScheduler
+from ray.tune.schedulers import SCHEDULER_IMPORT, PopulationBasedTrainingReplay, TrialScheduler
 
 from nnray.errors import SpaceError, did_you_mean
 from nnray.trial.merging import full_key
@@ -18,8 +18,11 @@ _MUTATIONS = ("hyperparam_mutations", "hyperparam_bounds")
 
 
 def scheduler_names() -> list[str]:
-    """Return every name that a sweep's ``scheduler`` can have: Ray Tune's, and ``asha`` and ``median``."""
-    return sorted({*_ALIASES, *SCHEDULER_IMPORT})
+    """Return every name that a sweep's ``scheduler`` can have: Ray Tune's, and ``asha`` and ``median``.
+
+    The replay of a population is none of them: it needs a file that Ray writes and nnray doesn't.
+    """
+    return sorted({*_ALIASES, *SCHEDULER_IMPORT} - {"pbt_replay"})
 
 
 def make_scheduler(spec: Any, metric: str, mode: str, max_t: int) -> TrialScheduler:
@@ -37,7 +40,12 @@ def make_scheduler(spec: Any, metric: str, mode: str, max_t: int) -> TrialSchedu
         SpaceError: On an unknown name or argument, or a value that the scheduler refuses.
     """
     if isinstance(spec, TrialScheduler):
+        if isinstance(spec, PopulationBasedTrainingReplay):
+            raise SpaceError("scheduler: the replay of a population is not possible here")
         scheduler = copy.deepcopy(spec)  # it counts trials, and a sweep can be run again
+        for argument in _MUTATIONS:
+            if hasattr(scheduler, f"_{argument}"):
+                setattr(scheduler, f"_{argument}", _with_full_keys(getattr(scheduler, f"_{argument}")))
     else:
         name, arguments = named(spec)
         scheduler = _build(name, arguments, max_t)
@@ -62,21 +70,29 @@ def named(spec: Any) -> tuple[str, dict[str, Any]]:
         raise SpaceError(f"scheduler: there is no {name!r}{did_you_mean(name, scheduler_names())}")
     for argument in _MUTATIONS:
         if isinstance(arguments.get(argument), Mapping):
-            arguments[argument] = {full_key(str(key)): value for key, value in arguments[argument].items()}
+            arguments[argument] = _with_full_keys(arguments[argument])
     return name.lower(), arguments
 
 
-def _build(name: str, arguments: dict[str, Any], max_t: int) -> TrialScheduler:
+def class_of(name: str) -> type[TrialScheduler]:
+    """Return the class that a name of :func:`scheduler_names` stands for."""
     cls = SCHEDULER_IMPORT[_ALIASES.get(name, name)]
-    if inspect.isfunction(cls):  # PB2, which is imported only when asked for
-        cls = cls()
+    return cls() if inspect.isfunction(cls) else cls  # PB2 is imported only when asked for
+
+
+def _with_full_keys(mutations: Mapping[str, Any]) -> dict[str, Any]:
+    return {full_key(str(key)): value for key, value in mutations.items()}
+
+
+def _build(name: str, arguments: dict[str, Any], max_t: int) -> TrialScheduler:
+    cls = class_of(name)
     known = list(inspect.signature(cls.__init__).parameters)[1:]
     for argument in arguments:
         if argument not in known:
             raise SpaceError(f"scheduler {name}: there is no argument {argument!r}{did_you_mean(argument, known)}")
     defaults = {**_OF_EPOCHS, "max_t": max_t, "perturbation_interval": max(1, max_t // 10), "log_config": False}
     if cls is SCHEDULER_IMPORT["medianstopping"]:
-        defaults["grace_period"] = 1  # Ray's is a minute
+        defaults["grace_period"] = max(1, max_t // 10)  # Ray's is a minute
     given = {key: value for key, value in defaults.items() if key in known} | arguments
     try:
         return cls(**given)

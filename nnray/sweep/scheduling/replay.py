@@ -12,7 +12,6 @@ from ray.tune.schedulers import (
     HyperBandScheduler,
     MedianStoppingRule,
     PopulationBasedTraining,
-    PopulationBasedTrainingReplay,
     ResourceChangingScheduler,
     TrialScheduler,
 )
@@ -20,7 +19,7 @@ from ray.tune.schedulers import (
 from nnray.store.metrics_log import Row, read_rows
 from nnray.sweep.plan import Plan
 
-_AMONG_THE_LIVING = (HyperBandScheduler, PopulationBasedTraining, PopulationBasedTrainingReplay)
+_AMONG_THE_LIVING = (HyperBandScheduler, PopulationBasedTraining)
 
 
 class _FinishedTrial:

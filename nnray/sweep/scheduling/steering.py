@@ -14,7 +14,6 @@ from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
     FIFOScheduler,
     MedianStoppingRule,
-    PopulationBasedTrainingReplay,
     ResourceChangingScheduler,
     TrialScheduler,
 )
@@ -50,12 +49,14 @@ class Steering(NotSaved, TrialScheduler):
         self.scheduler = scheduler
         self.error: SpaceError | None = None
         self._sweep = plan.sweep.name
+        self.max_epochs = {trial.signature: trial.configuration.values["trainer"]["max_epochs"] for trial in plan.todo}
         self._last: dict[str, dict[str, Any]] = {}
         self._stopping: set[str] = set()
         self._leaving: dict[str, ray.ObjectRef] = {}
         tell_finished(scheduler, plan)
 
     trainable = SteeredTrial
+    perturbed: tuple[str, ...] = ()
 
     @property
     def pauses(self) -> bool:
@@ -83,7 +84,7 @@ class Steering(NotSaved, TrialScheduler):
         controller = _View(tune_controller)
         self.scheduler.on_trial_add(controller, trial)
         if trial.trial_id not in self._last:
-            tell_rows(self.scheduler, controller, trial, read_rows(_paths(trial).metrics))
+            tell_rows(self.scheduler, controller, trial, read_rows(folder_of(trial.config).metrics))
 
     def on_trial_result(self, tune_controller: TrialRunnerWrapper, trial: Any, result: dict[str, Any]) -> str:
         """Take an epoch's result to the scheduler and its decision to the trial."""
@@ -92,7 +93,7 @@ class Steering(NotSaved, TrialScheduler):
         self._check_metric(metrics)
         worker = trial.temporary_state.ray_actor
         if trial.trial_id not in self._stopping:
-            decision = self.scheduler.on_trial_result(_View(tune_controller), trial, epoch)
+            decision = self.decide(_View(tune_controller), trial, epoch)
             if decision == TrialScheduler.PAUSE or trial.status == trial.PAUSED:
                 return self._pause(tune_controller, trial, worker, decision)
             if decision != TrialScheduler.STOP:
@@ -100,6 +101,10 @@ class Steering(NotSaved, TrialScheduler):
         self._stopping.add(trial.trial_id)
         worker.stop_after_epoch.remote()
         return TrialScheduler.CONTINUE
+
+    def decide(self, controller: Any, trial: Any, epoch: dict[str, Any]) -> str:
+        """Return what the scheduler says to an epoch's result."""
+        return self.scheduler.on_trial_result(controller, trial, epoch)
 
     def on_trial_complete(self, tune_controller: TrialRunnerWrapper, trial: Any, result: dict[str, Any]) -> None:
         """Tell that a trial has ended by itself."""
@@ -112,7 +117,7 @@ class Steering(NotSaved, TrialScheduler):
     def on_trial_remove(self, tune_controller: TrialRunnerWrapper, trial: Any) -> None:
         """Stop a trial that is paused."""
         self._await(trial)
-        settle_stopped(_paths(trial))
+        settle_stopped(folder_of(trial.config))
         self.scheduler.on_trial_remove(_View(tune_controller), trial)
 
     def on_trial_error(self, tune_controller: TrialRunnerWrapper, trial: Any) -> None:
@@ -143,7 +148,7 @@ class Steering(NotSaved, TrialScheduler):
             return decision
         if trial.status != trial.PAUSED:
             tune_controller.pause_trial(trial, should_checkpoint=False)
-            paths = _paths(trial)
+            paths = folder_of(trial.config)
             pointer = _TrainingResult(Checkpoint(str(paths.resume)), dict(self._last[trial.trial_id]))
             trial.run_metadata.checkpoint_manager._latest_checkpoint_result = pointer
         return TrialScheduler.NOOP
@@ -156,7 +161,7 @@ class Steering(NotSaved, TrialScheduler):
 
     def _check_metric(self, metrics: dict[str, Any]) -> None:
         metric = self.scheduler.metric
-        if metric in metrics or type(self.scheduler) in (FIFOScheduler, PopulationBasedTrainingReplay):
+        if metric in metrics or type(self.scheduler) is FIFOScheduler:
             return
         self.error = SpaceError(
             f"scheduler: the trials of {self._sweep} report no metric {metric!r}{did_you_mean(str(metric), metrics)}"
@@ -164,8 +169,9 @@ class Steering(NotSaved, TrialScheduler):
         raise self.error
 
 
-def _paths(trial: Any) -> TrialPaths:
-    return TrialPaths(Path(trial.config["folder"]))
+def folder_of(config: dict[str, Any]) -> TrialPaths:
+    """Return the folder of the trial that Tune knows by ``config``."""
+    return TrialPaths(Path(config["folder"]))
 
 
 class _View:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from ray.train._internal.session import _TrainingResult, get_session
 from ray.tune.trainable import FunctionTrainable
 
 from nnray.sweep import worker
+from nnray.training.exploitation import keep_link
 from nnray.training.stopping import InterruptTraining, LeaveTraining, StopTraining
 from nnray.trial.paths import TrialPaths
 
@@ -53,10 +53,7 @@ class SteeredTrial(FunctionTrainable):
         """Keep the state behind the last epoch for others to continue from, and return a pointer to it."""
         paths = TrialPaths(Path(self.config["folder"]))
         if paths.resume.exists():
-            beside = paths.snapshot.with_name(f".{paths.snapshot.name}.{os.getpid()}")
-            beside.unlink(missing_ok=True)
-            os.link(paths.resume, beside)  # resume.ckpt itself is replaced after the next epoch, not written into
-            beside.replace(paths.snapshot)
+            keep_link(paths.resume, paths.snapshot)
         last = self._last_training_result
         return _TrainingResult(tune.Checkpoint(str(paths.snapshot)), dict(last.metrics) if last else {})
 
