@@ -124,9 +124,7 @@ def _steering(plan: Plan, arguments: argparse.Namespace) -> Steering | None:
     return steering_of(plan)
 
 
-def _executor(
-    arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot, steering: Steering | None
-) -> Executor:
+def _executor(arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot, steering: Steering | None) -> Executor:
     if arguments.in_process:
         from nnray.sweep.in_process import run_in_process
 

@@ -26,6 +26,7 @@ from nnray.training.runner import Run
 
 if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory
+
     from nnray.sweep.scheduling import Steering
 
 _WAITING_TRIALS = 64
