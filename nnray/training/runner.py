@@ -19,8 +19,8 @@ from nnray.store.metrics_log import Row
 from nnray.store.record import Record, now
 from nnray.training.code import Code
 from nnray.training.crash_report import crash_report
-from nnray.training.failures import cause_of
 from nnray.training.exploitation import carry_out_exploit, discard_exploit, in_effect
+from nnray.training.failures import cause_of
 from nnray.training.fitting import fit
 from nnray.training.isolation import isolated, release_memory
 from nnray.training.log_capture import captured
