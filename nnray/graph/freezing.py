@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from nnray.errors import GraphError
 from nnray.graph.assembly import called
+from nnray.graph.leaves import check_not_compiled
 from nnray.graph.module import GraphModule
 from nnray.graph.names import select
 from nnray.graph.operations import Part
@@ -71,6 +72,8 @@ def _contents(
     """Return the parameters and the normalisation layers of what is to be frozen, each once."""
     if not isinstance(model, nn.Module):
         raise GraphError(f"only a module can be frozen, or layers of one by their names, not {model!r}")
+    if layers is not None:
+        check_not_compiled(model)
     modules = [model]
     parameters: list[nn.Parameter] = []
     if layers is not None:

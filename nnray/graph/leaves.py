@@ -15,6 +15,15 @@ from nnray.graph.architecture import GLOB_CHARACTERS
 Opaque = str | type[nn.Module] | Callable[..., Any]
 
 
+def check_not_compiled(module: nn.Module) -> None:
+    """Raise a GraphError for what `torch.compile` returns, which is no network but a way to run one."""
+    if isinstance(getattr(module, "_orig_mod", None), nn.Module):
+        raise GraphError(
+            f"{type(module).__name__} is what torch.compile returns: give the model that was compiled "
+            "(its attribute _orig_mod), or compile that in place with model.compile()"
+        )
+
+
 class Leaves:
     """Decide for each submodule whether it is one layer.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from nnray.errors import GraphError
 from nnray.graph.architecture import GLOB_CHARACTERS, Node, parts_on_the_way
@@ -66,7 +67,7 @@ def present_layers(model: GraphModule, facts: list[Fact]) -> dict[str, Node]:
             if path not in scopes:
                 scopes[path] = attribute(outer, parent, f"the nested dict {path!r}", facts)
         scope = scopes[path]
-        if key in scope._parameters or key in scope._buffers:
+        if key in scope._parameters or key in scope._buffers or is_parametrized(scope, key):
             return Value(scope, key)
         operation = attribute(scope, key, f"the layer {name!r}", facts)
         if isinstance(operation, Again):
@@ -113,7 +114,8 @@ def place_of(model: GraphModule, name: str) -> Place:
     scope: Any = model
     for key in name.split("."):
         containers = ("_parameters", "_buffers", "_modules", "__dict__")
-        container = next(container for container in containers if key in getattr(scope, container, ()))
+        # Where none of them has it, it is a parametrized parameter, which is a property.
+        container = next((each for each in containers if key in getattr(scope, each, ())), "__dict__")
         place.append((container, key))
-        scope = getattr(scope, container)[key]
+        scope = getattr(scope, key) if container == "__dict__" else getattr(scope, container)[key]
     return place_of(model, scope.of) if isinstance(scope, Again) else tuple(place)

@@ -14,7 +14,7 @@ from nnray.graph import deltas, drawing, fusion, inplace, layer_table, surgery
 from nnray.graph.architecture import Node, parse
 from nnray.graph.assembly import called
 from nnray.graph.effects import pure
-from nnray.graph.leaves import Opaque
+from nnray.graph.leaves import Opaque, check_not_compiled
 from nnray.graph.lookup import declare_layer, present_layers, structure_of
 from nnray.graph.operations import Again, Call, Value
 from nnray.graph.ordering import ordered
@@ -299,4 +299,6 @@ def check_graph(model: Any, what: str) -> None:
     """Raise a GraphError unless a model is a graph; `what` says which model it is."""
     if not isinstance(model, GraphModule):
         hint = ": GraphModule.trace makes one of it" if isinstance(model, nn.Module) else ""
+        if isinstance(model, nn.Module):
+            check_not_compiled(model)
         raise GraphError(f"{what} must be a GraphModule, not a {type(model).__name__}{hint}")

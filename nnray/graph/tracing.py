@@ -13,7 +13,7 @@ from nnray.errors import GraphError, did_you_mean
 from nnray.graph.architecture import Node
 from nnray.graph.export_tracing import export_graph
 from nnray.graph.fx_tracing import fx_graph
-from nnray.graph.leaves import Leaves, Opaque
+from nnray.graph.leaves import Leaves, Opaque, check_not_compiled
 from nnray.graph.lowering import lowered
 from nnray.graph.operations import Again, ByMode, Call, Input, Method, Operation, Overload, Part, Value
 
@@ -52,7 +52,8 @@ def trace(module: nn.Module, example: Example, opaque: str | Iterable[Opaque], r
     """
     if not isinstance(module, nn.Module):
         raise GraphError(f"only a module can be traced, not {module!r}")
-    if getattr(type(module), "forward", None) is nn.Module.forward:  # a list of modules, or what torch.compile returns
+    check_not_compiled(module)
+    if getattr(type(module), "forward", None) is nn.Module.forward:  # a list of modules
         raise GraphError(f"cannot trace {type(module).__name__}, which has no forward of its own")
     leaves = Leaves(module, opaque)
     args, kwargs = _arguments(example)

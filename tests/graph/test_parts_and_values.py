@@ -197,3 +197,21 @@ def test_a_part_is_a_layer_of_its_own_once_its_layer_is_renamed():
     nodes = [node._replace(name="halves") if node.name == "split" else node for node in model.nodes]
     nodes = [node._replace(inputs=("halves",)) if isinstance(node.operation, Part) else node for node in nodes]
     assert torch.equal(GraphModule.from_nodes(nodes)(x), model(x))
+
+
+class Doubled(nn.Module):
+    def forward(self, value):
+        return 2 * value
+
+
+@pytest.mark.parametrize("used_before", [False, True], ids=["fresh", "used"])
+def test_a_parameter_that_is_a_layer_can_be_parametrized(used_before):
+    torch.compiler.reset()
+    model = GraphModule({"scale": {"by": nn.Parameter(torch.ones(3))}, "mul": (operator.mul, ["input", "scale.by"])})
+    x = torch.randn(2, 3)
+    if used_before:
+        model(x)
+    torch.nn.utils.parametrize.register_parametrization(model.scale, "by", Doubled())
+    assert torch.equal(model(x), 2 * x)
+    assert torch.equal(model(x, outputs=["scale.by"])["scale.by"], torch.full((3,), 2.0))
+    assert torch.equal(torch.compile(model, backend="eager", fullgraph=True)(x), 2 * x)

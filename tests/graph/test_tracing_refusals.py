@@ -8,7 +8,7 @@ from torch import nn
 from tracing_reference import network
 
 from nnray.errors import GraphError
-from nnray.graph import GraphModule
+from nnray.graph import GraphModule, frozen, merge
 
 
 class Branching(nn.Module):
@@ -95,14 +95,23 @@ def test_only_modules_are_traced():
         GraphModule.trace(torch.relu)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [nn.ModuleList([nn.ReLU()]), torch.compile(nn.Linear(2, 2), backend="eager")],
-    ids=["ModuleList", "OptimizedModule"],
-)
-def test_modules_without_a_forward_are_not_traced(module):
-    with pytest.raises(GraphError, match=f"^cannot trace {type(module).__name__}, which has no forward of its own$"):
-        GraphModule.trace(module)
+def test_modules_without_a_forward_are_not_traced():
+    with pytest.raises(GraphError, match=r"^cannot trace ModuleList, which has no forward of its own$"):
+        GraphModule.trace(nn.ModuleList([nn.ReLU()]))
+
+
+USES_OF_COMPILED = {
+    "trace": GraphModule.trace,
+    "merge": lambda compiled: merge({"a": compiled}),
+    "frozen": lambda compiled: frozen(compiled, "relu").__enter__(),
+}
+
+
+@pytest.mark.parametrize("use", USES_OF_COMPILED.values(), ids=USES_OF_COMPILED)
+def test_what_torch_compile_returns_is_refused_with_what_to_give_instead(use):
+    compiled = torch.compile(GraphModule({"relu": nn.ReLU()}), backend="eager")
+    with pytest.raises(GraphError, match=r"^OptimizedModule is what torch\.compile returns: give .*_orig_mod"):
+        use(compiled)
 
 
 def writes_into_a_view(self, x):
