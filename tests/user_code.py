@@ -149,6 +149,16 @@ class TaskWithOddMetrics(OwnTask):
         self.log_dict({"epoch": 0.5, "step": 1.5, "time": 2.5})
 
 
+class LoggingTask(OwnTask):
+    """Speaks to its loggers at every step, where it has any, and draws random numbers."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx) + torch.rand(()) * 0.01
+        for logger in self.loggers:
+            logger.log_metrics({"step_loss": float(loss.detach())}, step=self.global_step)
+        return loss
+
+
 class DivergingTask(OwnTask):
     """Its loss becomes NaN in the second epoch."""
 

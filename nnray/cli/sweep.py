@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from nnray.cli.confirmation import add_yes_option, confirm
+from nnray.cli.logger_options import add_logger_options, loggers_of
 from nnray.cli.space_options import add_space_options, asked_for
 from nnray.cli.store_option import add_store_option, store_paths
 from nnray.cli.sweep_lines import complete, deeds, plan_lines, result_lines, total
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add_space_options(parser)
     add_store_option(parser)
+    add_logger_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what there is to do, and do nothing")
     parser.add_argument("--retry-failed", action="store_true", help="train trials again that failed before")
     parser.add_argument("--max-concurrent", metavar="N", type=_positive, help="run at most N trials at a time")
@@ -89,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     columns = chosen_columns(arguments.columns, plan_columns(plan), sweep.metric, open_ended=True)
     steering = _steering(plan, arguments)
+    loggers = loggers_of(arguments, sweep.name)
     if arguments.dry_run:
         return EXIT_OK
     confirm(deeds(plan), arguments.yes)
@@ -99,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
             code,
             started,
             command=arguments.command_line,
+            loggers=loggers,
             perturbed=() if steering is None else steering.perturbed,
         ),
         _executor(arguments, plan, modules, steering),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from nnray.cli.books_lines import books_lines
+from nnray.cli.logger_options import add_logger_options, loggers_of
 from nnray.cli.store_option import add_store_option, store_paths
 from nnray.errors import ConfigurationError
 from nnray.trial.importing import make_importable
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that are not keys of the configuration."""
     parser.usage = "nnray train [--config FILE] [--KEY VALUE ...] [--store FOLDER] [--sweep NAME]"
     add_store_option(parser)
+    add_logger_options(parser)
     parser.add_argument(
         "--sweep",
         metavar="NAME",
@@ -75,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"# signature: {configuration.signature}\n{configuration.yaml()}", end="")
         return EXIT_OK
     configuration.check_parts()
+    loggers = loggers_of(arguments, arguments.sweep)
     console = Console(file=sys.stdout, highlight=False)  # also while the trial's log takes sys.stdout's place
     store = store_paths(arguments.store)
     check_place(store)
@@ -95,7 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_FAILED_TRIALS
 
     code = code_of(Path.cwd(), results=[store.root])
-    run_options = Run(code, now(), echo=True, progress=console.is_terminal, command=arguments.command_line)
+    run_options = Run(
+        code, now(), echo=True, progress=console.is_terminal, command=arguments.command_line, loggers=loggers
+    )
     outcome = carry_out(plan, run_options, nullcontext(run_in_process), EpochLines(console), arguments.mlflow_uri)
     for line in books_lines(outcome.books):
         console.print(line, markup=False, soft_wrap=True)

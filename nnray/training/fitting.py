@@ -15,9 +15,10 @@ import torch
 from nnray.store.metrics_log import HYPER, Row, keep_rows_before
 from nnray.store.weights import kept_epochs
 from nnray.training.epoch_recorder import EpochRecorder
+from nnray.training.loggers import Loggers, opened
 from nnray.training.provenance import gpu_driver, processor
 from nnray.training.requests import Pending, RequestPoll
-from nnray.training.resume import ResumeState, read_resume_state
+from nnray.training.resume import ResumeState, logged_steps, read_resume_state
 from nnray.training.stopping import InterruptTraining
 from nnray.trial.configuration import Configuration
 from nnray.trial.options import CheckpointOptions
@@ -45,6 +46,7 @@ def fit(
     progress: bool,
     pending: Pending,
     perturbed: Sequence[str] = (),
+    loggers: Loggers | None = None,
 ) -> Fitted:
     """Train the network of ``configuration``, from the state kept in ``paths.resume`` if there is one.
 
@@ -57,6 +59,7 @@ def fit(
         progress: Whether to show Lightning's progress bar.
         pending: Tells whether somebody wants the trial to end.
         perturbed: Dotted keys whose values stand in each row as ``hyper/<key>``, as far as they are numbers.
+        loggers: TensorBoard and the like, if they are wanted.
 
     Returns:
         What is to be recorded; ``pending`` if ``on_epoch`` or somebody else asked to be continued later.
@@ -81,9 +84,11 @@ def fit(
     hyperparameters = {HYPER + key: flat[key] for key in perturbed if isinstance(flat.get(key), (int, float))}
     recorder = EpochRecorder(paths, options, model, rows, resume.epoch_ended, hyperparameters)
     trainer = _trainer(configuration, [resume, RequestPoll(pending, resume)], recorder, progress)
+    steps = logged_steps(state) if state else None
     status: Literal["completed", "stopped", "pending"] = "completed"
     try:
-        trainer.fit(task, datamodule=data)
+        with opened(loggers, paths, flat, steps) as trainer.loggers:
+            trainer.fit(task, datamodule=data)
         if resume.stopped:
             status = "stopped"
     except InterruptTraining:

@@ -115,12 +115,18 @@ def read_resume_state(path: Path) -> dict[str, Any] | None:
     return state if isinstance(state, dict) and state.get("format") == FORMAT else None
 
 
+def logged_steps(state: dict[str, Any]) -> int:
+    """Return at how many steps Lightning's loggers were when ``state`` was taken; without a logger, it is of no use."""
+    return int(state.get("logged_steps", 0))
+
+
 def _collect(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
     state: dict[str, Any] = {
         "state_dict": module.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
         "lr_schedulers": [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs],
         "callbacks": {callback.state_key: callback.state_dict() for callback in _stateful(trainer)},
+        "logged_steps": trainer.fit_loop.epoch_loop._batches_that_stepped,
         "precision": trainer.precision_plugin.state_dict(),
         "progress": {name: progress.state_dict() for name, progress in _progress(trainer).items()},
     }
@@ -144,6 +150,7 @@ def _restore(trainer: pl.Trainer, module: pl.LightningModule, state: dict[str, A
         callback.on_load_checkpoint(trainer, module, state)
         if state["callbacks"].get(callback.state_key):
             callback.load_state_dict(state["callbacks"][callback.state_key])
+    trainer.fit_loop.epoch_loop._batches_that_stepped = logged_steps(state)
     trainer.precision_plugin.load_state_dict(state["precision"])
     if trainer.datamodule is not None and state["data"]:
         trainer.datamodule.load_state_dict(state["data"])

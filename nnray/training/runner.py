@@ -24,6 +24,7 @@ from nnray.training.failures import cause_of
 from nnray.training.fitting import fit
 from nnray.training.isolation import isolated, release_memory
 from nnray.training.log_capture import captured
+from nnray.training.loggers import Loggers
 from nnray.training.provenance import kept_packages, library_versions
 from nnray.training.requests import Pending, Requests
 from nnray.trial.configuration import Configuration
@@ -45,6 +46,7 @@ class Run:
         sweep: The sweep that trials are trained for; one that it lists no longer is interrupted.
         stop_request: A file whose appearance asks the whole command to stop.
         perturbed: Dotted keys that a scheduler changes while trials train; each epoch's row has their values.
+        loggers: TensorBoard and the like, if they are wanted.
     """
 
     code: Code
@@ -55,6 +57,7 @@ class Run:
     sweep: str | None = None
     stop_request: Path | None = None
     perturbed: tuple[str, ...] = ()
+    loggers: Loggers | None = None
 
 
 def run_trial(
@@ -157,7 +160,7 @@ def _trained(
     with captured(paths.log, run.echo) as log:
         try:
             with isolated(values["seed"], values["threads"], values["trainer"]["deterministic"]):
-                fitted = fit(configuration, paths, on_epoch, run.progress, pending, run.perturbed)
+                fitted = fit(configuration, paths, on_epoch, run.progress, pending, run.perturbed, run.loggers)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a trial's own failure, sys.exit() included, is a result

@@ -87,6 +87,11 @@ class TrialPaths:
         return self.folder / "log.txt"
 
     @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files, if they were asked for."""
+        return self.folder / "tensorboard"
+
+    @property
     def claim(self) -> Path:
         """The file whose lock says that a process is running the trial."""
         return self.folder / "claim.lock"
@@ -144,6 +149,10 @@ class StorePaths:
     def search_lock(self, sweep: str) -> Path:
         """The file whose lock says that a process searches for trials of a sweep."""
         return self.tables / sweep / "search.lock"
+
+    def tensorboard(self, sweep: str) -> Path:
+        """A folder of links to the event files of a sweep's trials, by the trials' names."""
+        return self.root / "tensorboard" / sweep
 
     def code(self, name: str) -> Path:
         """A folder with what the code of trials differed from a commit by."""

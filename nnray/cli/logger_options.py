@@ -1,0 +1,28 @@
+"""The options of loggers, the same for every command that trains."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nnray.training.loggers import Loggers
+
+
+def add_logger_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--tensorboard`` and ``--wandb PROJECT``."""
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write TensorBoard's event files (tensorboard/ in the store)"
+    )
+    parser.add_argument("--wandb", metavar="PROJECT", help="log to this project of Weights & Biases")
+
+
+def loggers_of(arguments: argparse.Namespace, sweep: str) -> Loggers | None:
+    """Return the loggers that the options ask for, None for none; raise ConfigurationError if one is not installed."""
+    from nnray.training.loggers import Loggers
+
+    if not arguments.tensorboard and arguments.wandb is None:
+        return None
+    loggers = Loggers(sweep, arguments.tensorboard, arguments.wandb)
+    loggers.check()
+    return loggers
