@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from nnray.trial.merging import flatten
+from nnray.trial.merging import COMPONENTS, flatten
 
 _NAMING_KEYS = ("model.class_path", "data.class_path", "seed")
 """What the only trial of a sweep is named after."""
@@ -79,7 +79,7 @@ def name_of(values: Mapping[str, Any]) -> str:
 
 
 def _brief(key: str, value: Any) -> str:
-    if key.endswith(".class_path"):
+    if key.endswith(".class_path") or (key in COMPONENTS and isinstance(value, str)):
         return _class_name(value)
     return f"{value:.4g}" if isinstance(value, float) else _short(value)
 

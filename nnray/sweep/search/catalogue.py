@@ -9,6 +9,7 @@ from typing import Any
 
 from nnray.errors import SpaceError, did_you_mean
 from nnray.sweep.search.axes import Axis
+from nnray.sweep.search.isolation import isolated_searcher
 from nnray.sweep.search.objectives import Objectives, check_objectives
 from nnray.sweep.search.random_search import RandomSearcher
 from nnray.sweep.search.ray_search import RayTuneSearcher
@@ -66,8 +67,15 @@ def make_searcher(search: Any, axes: Mapping[str, Axis], objectives: Objectives,
     Raises:
         SpaceError: If there is no such searcher or argument, or its package is not installed.
     """
-    if not isinstance(search, (str, Mapping)):
-        return _given(search, axes, objectives)
+    with isolated_searcher(abs(seed)):
+        if not isinstance(search, (str, Mapping)):
+            return _given(search, axes, objectives)
+        return _named(search, axes, objectives, budget, seed)
+
+
+def _named(
+    search: str | Mapping[str, Any], axes: Mapping[str, Axis], objectives: Objectives, budget: int, seed: int
+) -> Searcher:
     arguments = dict(search) if isinstance(search, Mapping) else {"name": search}
     name = arguments.pop("name", None)
     if not isinstance(name, str) or name.lower() not in NAMES:

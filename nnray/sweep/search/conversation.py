@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from nnray.store.membership import Ask
-from nnray.sweep.search.isolation import seeded_globally
+from nnray.sweep.search.isolation import isolated_searcher
 from nnray.sweep.search.searcher import FAILURE, Evaluation, Point, Searcher
 from nnray.sweep.search.space import SearchSpace
+
+PATIENCE = 200
+"""So often in a row a searcher may propose nothing new before it is taken to have nothing new."""
 
 
 class Conversation:
@@ -54,7 +57,7 @@ class Conversation:
         self._number = 1 + max((ask.number for ask, _ in asks if ask.number is not None), default=-1)
 
     def ask(self) -> Ask | None:
-        """Return the next point, or None if the searcher waits for results.
+        """Return the next point, or None if the searcher waits for results that are on their way.
 
         Raises:
             NothingMoreError: If it has no further point.
@@ -87,16 +90,19 @@ class Conversation:
             return
         self.diverged = True
         if point is not None:
-            with seeded_globally(self._seed, clock):
+            with isolated_searcher(self._seed, clock):
                 self._searcher.tell(ask.number, FAILURE)  # nobody will train it
 
     def _proposal(self, number: int, clock: int) -> Point | None:
-        with seeded_globally(self._seed, clock):
-            proposal = self._searcher.ask(number)
-        return None if proposal is None else self._space.fit(proposal)
+        for _ in range(1 if self._open else PATIENCE):  # some have nothing instead of a point that they had before
+            with isolated_searcher(self._seed, clock):
+                proposal = self._searcher.ask(number)
+            if proposal is not None:
+                return self._space.fit(proposal)
+        return None
 
     def _tell(self, ask: Ask, evaluation: Evaluation, clock: int) -> None:
-        with seeded_globally(self._seed, clock):
+        with isolated_searcher(self._seed, clock):
             if ask.number in self._open:
                 self._open.remove(ask.number)
                 self._searcher.tell(ask.number, evaluation)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,8 +54,7 @@ class NevergradSearcher:
         parametrization = ng.p.Dict(**{key: _parameter(axis) for key, axis in axes.items()})
         parametrization.random_state.seed(seed % 2**32)
         try:
-            with _quiet():
-                self._optimizer = registry[optimizer](parametrization=parametrization, budget=budget, **arguments)
+            self._optimizer = registry[optimizer](parametrization=parametrization, budget=budget, **arguments)
         except Exception as error:  # what an optimizer cannot deal with, it says in many ways
             raise SpaceError(f"search: Nevergrad's {optimizer}: {' '.join(str(error).split())}") from error
         self._one_by_one = bool(self._optimizer.no_parallelization)
@@ -69,8 +67,7 @@ class NevergradSearcher:
         """See :class:`~nnray.sweep.search.searcher.Searcher`."""
         if self._one_by_one and self._asked:
             return None
-        with _quiet():
-            candidate = self._optimizer.ask()
+        candidate = self._optimizer.ask()
         self._asked[number] = candidate
         return dict(candidate.value)
 
@@ -84,8 +81,7 @@ class NevergradSearcher:
 
         if self._one_by_one:
             raise NotImplementedError  # it follows a path of its own
-        with _quiet():
-            candidate = self._optimizer.parametrization.spawn_child(new_value=point)
+        candidate = self._optimizer.parametrization.spawn_child(new_value=point)
         try:
             self._tell(candidate, evaluation)
         except ng.errors.TellNotAskedNotSupportedError as error:
@@ -99,8 +95,7 @@ class NevergradSearcher:
             known = self._worst if self._told else losses
             self._worst = [max(pair) for pair in zip(known, losses, strict=True)]
             self._told = True
-        with _quiet():
-            self._optimizer.tell(candidate, losses[0] if len(losses) == 1 else losses)
+        self._optimizer.tell(candidate, losses[0] if len(losses) == 1 else losses)
 
 
 def _parameter(axis: Axis) -> Any:
@@ -116,8 +111,3 @@ def _parameter(axis: Axis) -> Any:
         else ng.p.Scalar(lower=axis.low, upper=axis.high)
     )
     return parameter.set_integer_casting() if axis.whole else parameter
-
-
-def _quiet() -> Any:
-    """Nevergrad warns of budgets that are small for an optimizer, and of its own use of NumPy."""
-    return warnings.catch_warnings(action="ignore")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +49,7 @@ class OptunaSearcher:
 
     def ask(self, number: int) -> Point | None:
         """See :class:`~nnray.sweep.search.searcher.Searcher`."""
-        with _quiet():
-            trial = self._study.ask(fixed_distributions=self._space)
+        trial = self._study.ask(fixed_distributions=self._space)
         self._asked[number] = trial
         return {key: trial.params[key] for key in self._space}
 
@@ -60,11 +58,10 @@ class OptunaSearcher:
         from optuna.trial import TrialState
 
         trial = self._asked.pop(number)
-        with _quiet():
-            if evaluation.values is None:
-                self._study.tell(trial, state=TrialState.FAIL)
-            else:
-                self._study.tell(trial, list(evaluation.values))
+        if evaluation.values is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._study.tell(trial, list(evaluation.values))
 
     def add(self, point: Point, evaluation: Evaluation) -> None:
         """See :class:`~nnray.sweep.search.searcher.Searcher`."""
@@ -72,10 +69,9 @@ class OptunaSearcher:
 
         state = optuna.trial.TrialState.FAIL if evaluation.values is None else optuna.trial.TrialState.COMPLETE
         values = None if evaluation.values is None else list(evaluation.values)
-        with _quiet():
-            self._study.add_trial(
-                optuna.trial.create_trial(state=state, values=values, params=point, distributions=self._space)
-            )
+        self._study.add_trial(
+            optuna.trial.create_trial(state=state, values=values, params=point, distributions=self._space)
+        )
 
 
 def _sampler(name: str, seed: int, arguments: Mapping[str, Any]) -> Any:
@@ -96,8 +92,7 @@ def _sampler(name: str, seed: int, arguments: Mapping[str, Any]) -> Any:
                 f"search: Optuna's {cls.__name__} has no argument {argument!r}{did_you_mean(argument, known)}"
             )
     quiet = {key: False for key in known if key.startswith("warn_")}
-    with _quiet():
-        return cls(**{**quiet, **({"seed": seed} if "seed" in known else {}), **arguments})
+    return cls(**{**quiet, **({"seed": seed} if "seed" in known else {}), **arguments})
 
 
 def _distribution(axis: Axis) -> Any:
@@ -109,8 +104,3 @@ def _distribution(axis: Axis) -> Any:
     if axis.whole:
         return IntDistribution(round(axis.low), round(axis.high), log=axis.log, step=round(step or 1))
     return FloatDistribution(axis.low, axis.high, log=axis.log, step=step)
-
-
-def _quiet() -> Any:
-    """Optuna warns of arguments that are experimental, and of lonely keys that its samplers treat by themselves."""
-    return warnings.catch_warnings(action="ignore")

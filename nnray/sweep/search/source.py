@@ -14,15 +14,12 @@ from nnray.sweep.adoption import adopt
 from nnray.sweep.expansion import resources_of
 from nnray.sweep.plan import Plan, PlannedTrial, enlist, planned
 from nnray.sweep.queue import Result
-from nnray.sweep.search.conversation import Conversation
+from nnray.sweep.search.conversation import PATIENCE, Conversation
 from nnray.sweep.search.objectives import evaluation_of, unknown_metric
 from nnray.sweep.search.planning import SearchPlan
 from nnray.sweep.search.searcher import FAILURE, Evaluation, NothingMoreError
 from nnray.trial.configuration import Configuration
 from nnray.trial.name import name_of
-
-_REPETITIONS = 200
-"""A searcher that proposes so many known trials in a row is taken to have nothing new."""
 
 
 class SearchSource:
@@ -106,7 +103,7 @@ class SearchSource:
         self._record(trial.signature, told)
 
     def _next(self) -> PlannedTrial | None:
-        for _ in range(_REPETITIONS):
+        for _ in range(PATIENCE):
             if self.exhausted or self._waiting:
                 return None
             try:
@@ -126,7 +123,7 @@ class SearchSource:
                 self._wait()  # it may have something else once it knows what came out
             else:
                 self.tell(known, self._results[known.signature])
-        self._stop(f"has proposed known trials {_REPETITIONS} times in a row")
+        self._stop(f"has proposed known trials {PATIENCE} times in a row")
         return None
 
     def _new(self, ask: Ask, configuration: Configuration) -> PlannedTrial:
