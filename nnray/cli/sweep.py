@@ -136,8 +136,8 @@ def _executor(arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot, 
     from nnray.sweep.on_ray import RayOptions, ray_executor
 
     kinds = {trial.resources for trial in plan.todo}
-    if plan.search is not None and not callable(plan.sweep.resources):
-        kinds.add(Resources.of(plan.sweep.resources))
+    if plan.search is not None:
+        kinds |= plan.search.resources or {Resources()}
     return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, kinds, modules, steering))
 
 

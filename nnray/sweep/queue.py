@@ -39,6 +39,9 @@ class TrialSource(Protocol):
     def tell(self, trial: PlannedTrial, result: Result) -> None:
         """Note what became of a trial, whether it came from here or not."""
 
+    def leave(self, trial: PlannedTrial) -> None:
+        """Note that a trial will have no result in this command."""
+
 
 class TrialQueue:
     """Hands out trials one by one and learns what became of them.
@@ -104,7 +107,7 @@ class TrialQueue:
         self._look_elsewhere()
         while (trial := self._next(fits)) is not None:
             if self._is_unlisted(trial):
-                self.dropped.append(trial)
+                self._leave(trial, self.dropped)
                 continue
             result = self._result_on_disk(trial)
             if result is not None:
@@ -126,7 +129,7 @@ class TrialQueue:
         elif outcome != "interrupted":
             self._end(trial, outcome)
         else:
-            (self.dropped if self._is_unlisted(trial) else self.interrupted).append(trial)
+            self._leave(trial, self.dropped if self._is_unlisted(trial) else self.interrupted)
 
     def try_again(self, signature: str) -> None:
         """Put a trial that :meth:`take` handed out back, to be handed out once more."""
@@ -161,6 +164,11 @@ class TrialQueue:
         if self._source is not None:
             self._source.tell(trial, result)
 
+    def _leave(self, trial: PlannedTrial, trials: list[PlannedTrial]) -> None:
+        trials.append(trial)
+        if self._source is not None:
+            self._source.leave(trial)
+
     def _is_unlisted(self, trial: PlannedTrial) -> bool:
         return self._command is not None and not trial.paths.membership(self._command.sweep).exists()
 
@@ -170,7 +178,7 @@ class TrialQueue:
         self._looked = time.monotonic()
         for signature, trial in list(self._elsewhere.items()):
             if self._is_unlisted(trial):
-                self.dropped.append(self._elsewhere.pop(signature))
+                self._leave(self._elsewhere.pop(signature), self.dropped)
                 continue
             if is_claimed(trial.paths.claim):
                 continue

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from nnray.errors import ConfigurationError, SpaceError, StoreError
+from nnray.space.resources import Resources
 from nnray.space.sweep import Sweep
 from nnray.store.membership import Ask, Membership, members
 from nnray.store.stored_trial import StoredTrial
 from nnray.sweep.adoption import signature_today
+from nnray.sweep.departures import of_other_commands
 from nnray.sweep.expansion import resources_of
 from nnray.sweep.plan import Entry, Plan, check_place, planned_trials
 from nnray.sweep.search.catalogue import describe, make_searcher, objectives_of
@@ -37,6 +39,7 @@ class SearchPlan:
         base: What all trials have in common, nested.
         settings: Dotted keys that win over all others.
         epochs: How long a trial mostly is, to tell how long the search will take.
+        resources: What trials occupy, as far as that can be known before.
     """
 
     title: str
@@ -48,6 +51,7 @@ class SearchPlan:
     base: Mapping[str, Any]
     settings: Mapping[str, Any]
     epochs: int = 0
+    resources: frozenset[Resources] = frozenset()
 
     def configuration(self, point: Point) -> Configuration:
         """Return the configuration at ``point``; raises ConfigurationError if it is none."""
@@ -68,8 +72,11 @@ def make_search_plan(
     """
     search = _search_plan(sweep, folder, settings)
     corners = [search.configuration(corner) for corner in search.space.corners()]
+    if not callable(sweep.resources):
+        search = replace(search, resources=frozenset({Resources.of(sweep.resources)}))
     if corners:
-        search = replace(search, epochs=corners[0].values["trainer"]["max_epochs"])
+        kinds = frozenset(resources_of(sweep, corner, "at a corner of the space") for corner in corners)
+        search = replace(search, epochs=corners[0].values["trainer"]["max_epochs"], resources=kinds)
     check_place(store)
     entries = []
     for paths in members(store, sweep.name):
@@ -80,7 +87,8 @@ def make_search_plan(
     trials = planned_trials(store, entries)
     here = {folder.signature for trial in trials for folder in (trial.paths, trial.former) if folder is not None}
     departed = tuple(paths for paths in members(store, sweep.name) if paths.signature not in here)
-    return Plan(sweep, store, trials, departed, retry_failed, search=search)
+    stopping, withdrawn = of_other_commands(store, sweep.name, departed)
+    return Plan(sweep, store, trials, departed, retry_failed, search=search, stopping=stopping, withdrawn=withdrawn)
 
 
 def _search_plan(sweep: Sweep, folder: Path, settings: Mapping[str, Any]) -> SearchPlan:

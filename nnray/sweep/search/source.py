@@ -30,7 +30,6 @@ class SearchSource:
 
     Attributes:
         problem: One line about a mistake that ended the search before its time, None if there is none.
-        note: One line about a search that ended early for another reason, None if it did not.
 
     Args:
         plan: What the command is about to do; has been applied.
@@ -50,8 +49,18 @@ class SearchSource:
         self._waiting = False
         self._over = False
         self._reported = False
+        self._reason: str | None = None
         self.problem: str | None = None
-        self.note: str | None = None
+
+    @property
+    def note(self) -> str | None:
+        """One line about a search that ended early or was not as good as it could have been, None if it was."""
+        title, untellable = self._search.title, self._conversation.untellable
+        if self._reason is not None:
+            return f"search: {title} {self._reason}: it ends with {len(self._trials)} trials"
+        if untellable:
+            return f"search: {title} cannot be told of {untellable} trials that it has not proposed itself"
+        return None
 
     @property
     def exhausted(self) -> bool:
@@ -102,6 +111,11 @@ class SearchSource:
             return
         self._record(trial.signature, told)
 
+    def leave(self, trial: PlannedTrial) -> None:
+        """Note that a trial will have no result in this command; the searcher is told when another one has it."""
+        self._unfinished.discard(trial.signature)
+        self._waiting = False
+
     def _next(self) -> PlannedTrial | None:
         for _ in range(PATIENCE):
             if self.exhausted or self._waiting:
@@ -121,7 +135,7 @@ class SearchSource:
             self._record(known.signature, (*self._asks(known.signature), ask))
             if known.signature in self._unfinished:
                 self._wait()  # it may have something else once it knows what came out
-            else:
+            elif known.signature in self._results:
                 self.tell(known, self._results[known.signature])
         self._stop(f"has proposed known trials {PATIENCE} times in a row")
         return None
@@ -149,11 +163,10 @@ class SearchSource:
         if self._unfinished:
             self._waiting = True
         else:
-            self._stop("waits for results that it has")
+            self._stop("waits for results that are not on their way")
 
     def _stop(self, reason: str) -> None:
-        self._over = True
-        self.note = f"search: {self._search.title} {reason}: it ends with {len(self._trials)} trials"
+        self._over, self._reason = True, reason
 
     def _evaluation(self, trial: PlannedTrial, result: Result) -> Evaluation:
         if result == "failed":
@@ -193,7 +206,10 @@ def open_search(plan: Plan) -> Iterator[SearchSource]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     claim = Claim.acquire(lock)
     if claim is None:
-        raise SpaceError(f"another command is searching for {plan.sweep.name} in the store {plan.store.root}")
+        raise SpaceError(
+            f"another command is searching for {plan.sweep.name} in the store {plan.store.root}; "
+            f"nnray stop {plan.sweep.name} ends it"
+        )
     with claim:
         yield SearchSource(plan)
 

@@ -248,7 +248,7 @@ class Listless(Searcher):
     ("end", "note", "problem"),
     [
         ("FINISHED", "search: Listless proposes nothing more: it ends with 3 trials", None),
-        (None, "search: Listless waits for results that it has: it ends with 3 trials", None),
+        (None, "search: Listless waits for results that are not on their way: it ends with 3 trials", None),
         ("raise", None, "search: Listless: RuntimeError: no more of this"),
         ({"optimizer.lr": 0.1}, None, "search: the searcher proposes nothing for model.width"),
         ({"optimizer.lr": 0.1, "model.width": 9}, None, "9 is none of 8, 16, 32"),
@@ -356,3 +356,22 @@ def test_zipped_keys_and_trials_are_continued_too(store):
     again = Session(store, sweep)
     assert [trial.signature for trial in again.plan.trials] == whole.trained
     assert len(again.run().trained) == 3
+
+
+def test_a_trial_that_is_interrupted_is_not_waited_for(store):
+    sweep = sweep_of(search={"name": "nevergrad", "optimizer": "RPowell"})
+    with open_search(make_plan(sweep, store, Path())) as source:
+        source.resume()
+        queue = TrialQueue([], now())
+        queue.feed(source)
+        trial = queue.take()
+        assert queue.take() is None
+        assert not queue.exhausted
+        queue.settle(trial.signature, "interrupted")
+        assert queue.take() is None
+        assert queue.exhausted
+        assert (
+            source.note
+            == "search: nevergrad (RPowell) waits for results that are not on their way: it ends with 1 trials"
+        )
+    assert Session(store, sweep).run().trained[0] == trial.signature
