@@ -138,7 +138,8 @@ def _executor(arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot, 
     kinds = {trial.resources for trial in plan.todo}
     if plan.search is not None:
         kinds |= plan.search.resources or {Resources()}
-    return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, kinds, modules, steering))
+    root = plan.store.root.absolute()
+    return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, kinds, modules, steering, root))
 
 
 def _refuse_ignored_options(arguments: argparse.Namespace) -> None:

@@ -28,8 +28,8 @@ class Capacity:
 
     Attributes:
         nodes: What each node of the cluster has.
-        addable: What each kind of node has that an autoscaler may add: none where there is no autoscaler, None where
-            its kinds cannot be told.
+        addable: What each node has that an autoscaler may have added in the end: none where there is no autoscaler,
+            None where it does not tell.
     """
 
     nodes: tuple[Bundle, ...]
@@ -43,6 +43,10 @@ class Capacity:
     def slots(self, bundle: Mapping[str, float]) -> int:
         """Return how many times ``bundle`` fits the nodes that are there."""
         return sum(_times(bundle, node) for node in self.nodes)
+
+    def most_slots(self, bundle: Mapping[str, float]) -> int:
+        """Return how many times ``bundle`` fits once the autoscaler has added all that it may."""
+        return max(self.slots(bundle), sum(_times(bundle, node) for node in self.addable or ()))
 
     def check(self, bundle: Mapping[str, float]) -> None:
         """Raise SpaceError if no node, neither there nor to be added, can ever hold ``bundle``."""
@@ -83,11 +87,15 @@ class Capacity:
         return 1.0 / min(_GPU_SHARES, max(1, round(sum(kind.get("cpu", 0.0) for kind in with_gpus) / cpu / gpus)))
 
 
-def capacity_of_cluster() -> Capacity:
-    """Return what the cluster has that this process has joined."""
+def capacity_of_cluster(is_ours: bool) -> Capacity:
+    """Return what the cluster has that this process has joined; one that was started here has no autoscaler."""
     import ray
 
-    return Capacity(tuple(bundle_of(node["Resources"]) for node in ray.nodes() if node["Alive"]))
+    from nnray.sweep.autoscaler import addable_nodes
+
+    return Capacity(
+        tuple(bundle_of(node["Resources"]) for node in ray.nodes() if node["Alive"]), () if is_ours else addable_nodes()
+    )
 
 
 def bundle_of(resources: Mapping[str, Any]) -> Bundle:

@@ -11,10 +11,12 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnray.errors import SpaceError
 from nnray.space.resources import Resources
+from nnray.sweep.autoscaler import demand
 from nnray.sweep.capacity import Bundle, capacity_of_cluster
 from nnray.sweep.code_snapshot import CodeSnapshot
 from nnray.sweep.launch import Execute
@@ -22,6 +24,7 @@ from nnray.sweep.observer import Observer
 from nnray.sweep.queue import TrialQueue
 from nnray.sweep.ray_cluster import joined
 from nnray.sweep.room import Request, Room
+from nnray.sweep.store_probe import check_store
 from nnray.training.runner import Run
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class RayOptions:
         resources: What trials occupy, each kind once; refused before anything is written if the cluster never has it.
         code: The modules of a person's own that workers import; left out, as they are now.
         steering: What stops trials early, or sets them aside; None if all are trained to their end.
+        store: The store's folder, which every node of a cluster is asked about first; None to trust that they see it.
     """
 
     address: str | None = None
@@ -50,6 +54,7 @@ class RayOptions:
     resources: Collection[Resources] = ()
     code: CodeSnapshot = dataclasses.field(default_factory=lambda: CodeSnapshot.take(sys.path))
     steering: Steering | None = None
+    store: Path | None = None
 
 
 @contextmanager
@@ -58,16 +63,19 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
 
     Raises:
         SpaceError: If the cluster cannot be joined, or a trial asks for more than a node of it has.
+        StoreError: If a node cannot use the store.
     """
     with joined(options.address) as is_ours:
-        capacity = capacity_of_cluster()
+        capacity = capacity_of_cluster(is_ours)
 
         @functools.cache
         def request_of(resources: Resources) -> Request:
             return Request(capacity.bundle(resources), resources.workers)
 
         requests = [request_of(resources) for resources in options.resources]
-        slots = max([1, *(capacity.slots(request.bundle) // request.workers for request in requests)])
+        if options.store is not None and not is_ours:
+            check_store(options.store)
+        slots = max([1, *(capacity.most_slots(request.bundle) // request.workers for request in requests)])
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(slots, 64))
         node = capacity.nodes[0] if is_ours else None
         at_a_time = options.max_concurrent
@@ -80,7 +88,7 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
                 )
             node = None
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(slots, _WAITING_TRIALS))
-        yield partial(
+        execute = partial(
             _run,
             node=node,
             at_a_time=at_a_time,
@@ -89,6 +97,25 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
             code=options.code,
             steering=steering,
         )
+        if not capacity.grows:
+            yield execute
+            return
+
+        def asking_for_nodes(queue: TrialQueue, run: Run, observer: Observer) -> None:
+            with demand(lambda: _wanted(queue, requests, request_of, at_a_time or slots)):
+                execute(queue, run, observer)
+
+        yield asking_for_nodes
+
+
+def _wanted(
+    queue: TrialQueue, requests: Collection[Request], request_of: Callable[[Resources], Request], at_a_time: int
+) -> list[Bundle]:
+    """Return what the trials without a result occupy, ``at_a_time`` of them where results lead to further ones."""
+    wanted = [request_of(resources) for resources, count in queue.wanted.items() for _ in range(count)]
+    if queue.is_fed:
+        wanted += list(requests)[:1] * at_a_time
+    return [request.bundle for request in wanted for _ in range(request.workers)]
 
 
 def _run(

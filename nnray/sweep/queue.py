@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -85,6 +86,12 @@ class TrialQueue:
         """Whether every trial has a result."""
         known = self._ready or self._elsewhere or self._here
         return not known and (self._source is None or self._source.exhausted)
+
+    @property
+    def wanted(self) -> Counter[Resources]:
+        """How many trials are known and have no result yet, by what they occupy; may be read by another thread."""
+        taken = (*list(self._here.values()), *list(self._elsewhere.values()))
+        return Counter(self._ready.counts()) + Counter(trial.resources for trial in taken)
 
     @property
     def elsewhere(self) -> int:

@@ -61,6 +61,8 @@ def joined(address: str | None) -> Iterator[bool]:
         place = f"join the Ray cluster at {address}" if address else "start Ray"
         raise SpaceError(f"cannot {place}: {' '.join(str(error).split())}{hint}") from error
     try:
+        if address and os.environ.get("RAY_AUTH_MODE") == "token":
+            _refuse_needless_token(address)
         yield not address
     finally:
         ray.shutdown()
@@ -75,3 +77,23 @@ def _refuse_silent(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
     except OSError as error:
         raise SpaceError(f"cannot join the Ray cluster at {address}: {error.strerror or error}") from error
+
+
+class _Nothing:
+    def ready(self) -> None:
+        """Do nothing."""
+
+
+def _refuse_needless_token(address: str) -> None:
+    """Refuse a cluster without tokens where this process asks for one: there each actor would die at once."""
+    import ray
+
+    actor = ray.remote(num_cpus=0)(_Nothing).remote()
+    try:
+        ray.get(actor.ready.remote(), timeout=_ANSWER_S * 3)
+    except ray.exceptions.ActorDiedError as error:
+        raise SpaceError(
+            f"cannot use the Ray cluster at {address}: RAY_AUTH_MODE=token is set here but not on its nodes"
+        ) from error
+    except ray.exceptions.RayError:
+        pass  # something else: it is told when the trials' own workers meet it

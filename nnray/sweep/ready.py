@@ -27,6 +27,10 @@ class ReadyTrials:
     def __bool__(self) -> bool:
         return any(self._kinds.values())
 
+    def counts(self) -> dict[Resources, int]:
+        """Return how many there are of each kind; may be called while another thread takes some."""
+        return {resources: len(trials) for resources, trials in list(self._kinds.items())}
+
     def append(self, trial: PlannedTrial) -> None:
         """Put a trial behind all others that ask for the same."""
         self._kinds.setdefault(trial.resources, deque()).append(trial)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnray.store.metrics_log import Row, metrics_of
+from nnray.sweep.store_probe import wait_for_folder
 from nnray.trial.paths import TrialPaths
 
 if TYPE_CHECKING:
@@ -69,9 +70,11 @@ def train_steered(
             dropped = True
             raise InterruptTraining from None
 
+    folder = Path(config["folder"])
     try:
+        wait_for_folder(folder)
         configuration = resolve(load_yaml(config["configuration"]))
-        outcome = run_trial(TrialPaths(Path(config["folder"])), configuration, run, report_epoch)
+        outcome = run_trial(TrialPaths(folder), configuration, run, report_epoch)
     except Exception as error:  # not the trial's own failure: a module that this host lacks, a full disk
         line = " ".join(f"{type(error).__name__}: {error}".split())
         result = {"outcome": "failed", "error": line, "done": True}

@@ -1,0 +1,132 @@
+"""Find out, before the first trial, whether every node of a cluster can use the store."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nnray.errors import NnrayError, StoreError
+from nnray.store.claim import Claim, is_claimed
+
+_ANSWER_S = 60.0
+"""How long a node may take: it may have to start a process first."""
+_MOST_NAMED = 8
+_ADVICE = "put the store on a file system that all nodes share"
+_APPEARS_S = 30.0
+
+
+def check_store(root: Path) -> None:
+    """Refuse a store that some node of the cluster that this process has joined cannot use.
+
+    A node must see the folder that this host sees, see the locks in it, and write what this host can read.
+
+    Args:
+        root: The store's folder; made if it is not there.
+
+    Raises:
+        StoreError: Names the nodes and what is wrong with each. Nothing is left in the store.
+    """
+    import ray
+
+    nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+    new = [folder for folder in (root, *root.parents) if not folder.exists()]
+    place = root / f".probe-{uuid.uuid4().hex}"
+    wrong: dict[str, str] = {}
+    try:
+        place.mkdir(parents=True)
+        (place / "token").write_text(place.name)
+        claim = Claim.acquire(place / "lock")
+        with claim or contextlib.nullcontext():
+            wrong = _ask(nodes, place)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        if wrong:
+            _remove(new)
+    if wrong:
+        raise StoreError(f"{len(wrong)} of {len(nodes)} nodes cannot use the store {root}: {_named(wrong)}; {_ADVICE}")
+
+
+def wait_for_folder(folder: Path) -> None:
+    """Wait a moment for a trial's folder to be seen: on a node that has just started, shared folders may come late.
+
+    To wait also keeps a node without the store from failing trial after trial as fast as it is given them.
+
+    Raises:
+        StoreError: If it does not appear.
+    """
+    deadline = time.monotonic() + _APPEARS_S
+    while not folder.is_dir():
+        if time.monotonic() > deadline:
+            raise StoreError(f"{socket.gethostname()} cannot use the store: it sees no {folder}; {_ADVICE}")
+        time.sleep(0.5)
+
+
+def _ask(nodes: Mapping[str, Mapping[str, Any]], place: Path) -> dict[str, str]:
+    """Return what is wrong on the nodes where something is, by the name of the host."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    task = ray.remote(num_cpus=0, max_retries=0)(probe)
+    answers = {
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
+            str(place), node
+        ): node
+        for node in nodes
+    }
+    ray.wait(list(answers), num_returns=len(answers), timeout=_ANSWER_S)
+    wrong = {}
+    for answer, node in answers.items():
+        reason = _reason(answer)
+        if reason is None and not (place / node).exists():
+            reason = "what it writes there does not arrive here"
+        if reason is not None:
+            wrong[f"{nodes[node]['NodeManagerHostname']} ({nodes[node]['NodeManagerAddress']})"] = reason
+    return wrong
+
+
+def _reason(answer: Any) -> str | None:
+    import ray
+
+    try:
+        return ray.get(answer, timeout=0.1)
+    except ray.exceptions.GetTimeoutError:
+        ray.cancel(answer, force=True)
+        return f"it has not answered for {_ANSWER_S:g} s"
+    except ray.exceptions.RayTaskError as error:
+        return " ".join(f"{type(error.cause).__name__}: {error.cause}".split())
+    except ray.exceptions.RayError as error:
+        return " ".join(str(error).split())
+
+
+def probe(folder: str, node: str) -> str | None:
+    """Return what is wrong with the store on this host, None if nothing is; runs on every node."""
+    place = Path(folder)
+    try:
+        if (place / "token").read_text() != place.name:
+            return "it sees another folder of that name"
+        if not is_claimed(place / "lock"):
+            return "locks are not shared with it"
+        (place / node).touch()
+    except FileNotFoundError:
+        return "it sees no such folder, or another one"
+    except (OSError, NnrayError) as error:
+        return " ".join(str(error).split())
+    return None
+
+
+def _named(wrong: Mapping[str, str]) -> str:
+    named = [f"{host}: {reason}" for host, reason in list(wrong.items())[:_MOST_NAMED]]
+    more = [f"and {len(wrong) - _MOST_NAMED} more"] if len(wrong) > _MOST_NAMED else []
+    return "; ".join(named + more)
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
