@@ -128,6 +128,7 @@ _RECORD_TYPES: dict[str, tuple[type, ...]] = {
     "duration_s": (int, float),
     "host": (str,),
     "git_commit": (str,),
+    "cause": (str,),
 }
 
 

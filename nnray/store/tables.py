@@ -25,7 +25,7 @@ CONFIG, BEST = "config/", "best/"
 """What the names of configuration keys and of best values begin with in the table of trials."""
 FIXED = (
     *("trial", "name", "sweep", "status", "error", "attempts"),
-    *("started", "ended", "duration_s", "host", "git_commit"),
+    *("started", "ended", "duration_s", "host", "git_commit", "cause"),
 )
 """The columns that every table of trials begins with."""
 TABLES = ("metrics", "checkpoints", "trials")
@@ -79,6 +79,7 @@ def trials_table(store: StorePaths, trials: Sequence[ListedTrial]) -> pa.Table:
         "duration_s": pa.array([record.duration_s for record in records], pa.float64()),
         "host": string_array([record.host for record in records]),
         "git_commit": string_array([record.git_commit for record in records]),
+        "cause": string_array([record.cause for record in records]),
     }
     configs = [listed.flat_config for listed in trials]
     for key in _union(configs):

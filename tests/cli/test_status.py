@@ -47,13 +47,14 @@ def test_of_a_sweep_from_its_start_to_its_end(folder: Path, capsys: pytest.Captu
     assert status == 0, output
     assert finish(sweep)[0] == 1
     lines = output.splitlines()
-    assert lines[-1].startswith("study: 4 of 8 trials done, 4 failed")
+    assert lines[-1].startswith("study: 4 of 8 trials done, 4 failed (4 error)")
     assert ", best val_acc 0." in lines[-1]
     assert len(lines) == len(set(lines))
 
     assert main(["status", "study", "--store", str(store), "--format", "json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["counts"] == {"pending": 0, "running": 0, "completed": 4, "stopped": 0, "failed": 4}
+    assert told["causes"] == {"error": 4}
     accuracies = [trial["best/val_acc"] for trial in told["finished"]]
     assert accuracies == sorted(accuracies, reverse=True)
     assert "Invalid learning rate" in told["failed"][0]["error"]

@@ -26,6 +26,7 @@ FIXED = [
     "duration_s",
     "host",
     "git_commit",
+    "cause",
 ]
 
 
