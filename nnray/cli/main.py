@@ -20,6 +20,7 @@ COMMANDS = {
     "info": "tell everything that is known of a trial",
     "stop": "stop a sweep or a trial that another command is running",
     "results": "print a sweep's table of trials",
+    "report": "write a report of a sweep as one HTML file",
     "graph": "show a model's layers: as a table or as a picture",
     "rebuild": "make tables and MLflow anew from the trial folders",
 }

@@ -89,7 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise SpaceError(
             f"{len(changes.signatures)} finished trials were made by other code or data (--code-changed fail)"
         )
-    columns = chosen_columns(arguments.columns, plan_columns(plan), sweep.metric, open_ended=True)
+    columns = chosen_columns(
+        arguments.columns, plan_columns(plan) if arguments.columns else (), sweep.metric, open_ended=True
+    )
     steering = _steering(plan, arguments)
     loggers = loggers_of(arguments, sweep.name)
     if arguments.dry_run:

@@ -24,7 +24,10 @@ def _printed(program: str, *words: str) -> str:
     "words",
     [
         ["--help"],
-        *([command, "--help"] for command in ("sweep", "train", "results", "status", "logs", "info", "graph")),
+        *(
+            [command, "--help"]
+            for command in ("sweep", "train", "results", "status", "logs", "info", "report", "graph")
+        ),
         [],
     ],
     ids=" ".join,
