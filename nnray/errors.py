@@ -42,6 +42,10 @@ class TrialError(NnrayError):
         self.diverged = diverged
 
 
+class AnalysisError(NnrayError):
+    """An analysis cannot be done: no network, layer or stimulus is as it needs, or a job's folder is another job's."""
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Return ``"; did you mean 'a' or 'b'?"``: the valid names nearest to ``name``, or what there is to choose from."""
     names = sorted(set(valid))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -38,12 +39,10 @@ def load_model(paths: TrialPaths, epoch: int | None = None) -> torch.nn.Module:
     if epoch not in kept:
         hint = did_you_mean(str(epoch), map(str, kept)) if len(kept) < 5 else f"; there is: {min(kept)} ... {max(kept)}"
         raise StoreError(f"trial {paths.signature} keeps no weights of epoch {epoch}{hint}")
-    trial = StoredTrial(paths)
+    configuration, facts = model_of(paths)
     weights = load_weights(kept[epoch])
-    configuration = resolve(trial.config)
     if configuration.values["model"] is not None:
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(TASK_PREFIX)}
-    facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in trial.record.data_facts.items()}
     try:
         model = _build_and_load(configuration, facts, weights)
     except RuntimeError as error:  # what torch says of missing, unexpected and misshapen entries
@@ -52,19 +51,47 @@ def load_model(paths: TrialPaths, epoch: int | None = None) -> torch.nn.Module:
     return model.eval()
 
 
+def model_of(paths: TrialPaths) -> tuple[Configuration, dict[str, Any]]:
+    """Return what a trial's network is built from: its configuration, read by today's parser, and facts of its data.
+
+    Raises:
+        StoreError: If the trial's files are missing or damaged.
+        ConfigurationError: If the configuration names classes or arguments that are not there today.
+    """
+    trial = StoredTrial(paths)
+    facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in trial.record.data_facts.items()}
+    return resolve(trial.config), facts
+
+
+def skeleton(configuration: Configuration, facts: Mapping[str, Any]) -> torch.nn.Module | None:
+    """Return the network on the meta device, without weights, to be filled by ``load_state_dict(..., assign=True)``.
+
+    None where that would not give the network: its constructor looks at values, two entries of its state dict are one
+    tensor, or it holds tensors that no state dict has.
+    """
+    import torch
+
+    try:
+        with torch.device("meta"):
+            model = _build(configuration, facts)
+    except Exception:  # whatever a constructor raises that looks at values; a real mistake shows in the real thing
+        return None
+    entries = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
+    if _shares_tensors(model) or any(tensor.is_meta and id(tensor) not in entries for tensor in _tensors(model)):
+        return None
+    return model
+
+
 def _build_and_load(configuration: Configuration, facts: Mapping[str, Any], weights: Tensors) -> torch.nn.Module:
     import torch
 
     # Random initial weights take most of the time, and none of them stay. But what is not in the state dict does.
-    try:
-        with torch.device("meta"):
-            model = _build(configuration, facts)
-        if not _shares_tensors(model):
+    model = skeleton(configuration, facts)
+    if model is not None:
+        with contextlib.suppress(Exception):  # a real mistake shows again below
             model.load_state_dict(weights, strict=True, assign=True)
             if not any(tensor.is_meta for tensor in _tensors(model)):
                 return model
-    except Exception:  # whatever a constructor raises that looks at values; a real mistake shows again below
-        pass
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(configuration.values["seed"])  # as in training: buffers that are not kept may be random
         model = _build(configuration, facts)
