@@ -63,10 +63,11 @@ def rbf_cka(x: Array, y: Array, bandwidth: float = 1.0, unbiased: bool = False) 
         raise ValueError(f"bandwidth is {bandwidth}, where a positive number is expected")
     first, second = features(x), features(y)
     same_samples(first, second, 4 if unbiased else 2, "unbiased CKA" if unbiased else "CKA")
-    return _alignment(_gaussian_gram(first, bandwidth), _gaussian_gram(second, bandwidth), unbiased)
+    return _alignment(gaussian_gram(first, bandwidth), gaussian_gram(second, bandwidth), unbiased)
 
 
-def _gaussian_gram(x: torch.Tensor, bandwidth: float) -> torch.Tensor:
+def gaussian_gram(x: torch.Tensor, bandwidth: float) -> torch.Tensor:
+    """Return the ``n x n`` Gram matrix of a Gaussian kernel: see :func:`rbf_cka`."""
     reduced = in_sample_space(x - x.mean(dim=0))
     squared = torch.cdist(reduced, reduced, compute_mode="donot_use_mm_for_euclid_dist").square()
     median = float(np.median(squared.cpu().numpy()))  # torch.median takes the lower of the two in the middle
@@ -74,18 +75,20 @@ def _gaussian_gram(x: torch.Tensor, bandwidth: float) -> torch.Tensor:
 
 
 def _alignment(k: torch.Tensor, l: torch.Tensor, unbiased: bool) -> float:  # noqa: E741 - the letters of the formula
-    centre = _u_centred if unbiased else _centred
+    centre = u_centred_gram if unbiased else centred_gram
     k, l = centre(k), centre(l)  # noqa: E741
     cross, own, other = (k * l).sum(), (k * k).sum(), (l * l).sum()
     return float(cross / (own * other).sqrt())
 
 
-def _centred(gram: torch.Tensor) -> torch.Tensor:
+def centred_gram(gram: torch.Tensor) -> torch.Tensor:
+    """Return ``H K H`` of an ``n x n`` Gram matrix K, with H = I - 1/n."""
     rows = gram.mean(dim=0)
     return gram - rows[:, None] - rows[None, :] + rows.mean()
 
 
-def _u_centred(gram: torch.Tensor) -> torch.Tensor:
+def u_centred_gram(gram: torch.Tensor) -> torch.Tensor:
+    """Return the U-centred form of an ``n x n`` Gram matrix: its diagonal is zero and counts for nothing."""
     n = len(gram)
     gram = gram.clone().fill_diagonal_(0)
     rows = gram.sum(dim=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -152,6 +152,16 @@ class InMemoryDataModule(LightningDataModule, ABC):
         if self.splits.test is None:
             raise DataError(f"{type(self).__name__} has no test images here")
         return self._evaluation_batches(self.splits.test)
+
+    def evaluation_dataloader(self, split: Literal["train", "val", "test"]) -> OrderedBatches:
+        """Return all images of a split in their fixed order, the training images too, never augmented.
+
+        Raises:
+            DataError: If the data set has no test images and they are asked for.
+        """
+        if split == "train":
+            return self._evaluation_batches(self.splits.train)
+        return self.val_dataloader() if split == "val" else self.test_dataloader()
 
     def _evaluation_batches(self, data: LabelledImages) -> OrderedBatches:
         return OrderedBatches(data, _EVALUATION_FACTOR * self.batch_size, self._normalization())

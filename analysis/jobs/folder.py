@@ -1,0 +1,92 @@
+"""Where a job keeps what it has done: ``analysis/<name>/`` in the store, a part per piece of work.
+
+A part is written beside and renamed, so that it is whole or not there; a job that is started again does what is
+missing. What a job computes is told by ``job.json``: a name stands for one computation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nnray.errors import AnalysisError
+from nnray.store.files import remove_leftovers, replacing, write_text
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+ERRORS = "errors"
+
+
+class JobFolder:
+    """The folder of one job; made when it is first written to.
+
+    Args:
+        store: The store's folder.
+        kind: What is computed: ``cka``, ``activations``, ...
+        arguments: Everything that the result depends on but the networks: more of them can be added later.
+        name: The folder's name; None for the kind and a hash of the arguments.
+
+    Raises:
+        AnalysisError: If the name cannot be a folder's, or the folder is another computation's.
+    """
+
+    def __init__(self, store: Path, kind: str, arguments: Mapping[str, Any], name: str | None = None) -> None:
+        self._text = json.dumps({"kind": kind, "arguments": arguments}, indent=2, sort_keys=True) + "\n"
+        name = name or f"{kind}-{hashlib.sha256(self._text.encode()).hexdigest()[:8]}"
+        if not _NAME.fullmatch(name):
+            raise AnalysisError(f"{name!r} cannot name an analysis: use letters, digits, '.', '_' and '-'")
+        self.path = store / "analysis" / name
+        there = self.path / "job.json"
+        if there.is_file() and there.read_text(encoding="utf-8") != self._text:
+            raise AnalysisError(
+                f"analysis {name!r} holds another computation ({_difference(there, self._text)}): choose another name"
+            )
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    def open(self) -> None:
+        """Make the folder, and clear away what a kill left half written."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for folder in (self.path, *(entry for entry in self.path.iterdir() if entry.is_dir())):
+            remove_leftovers(folder)
+        if not (self.path / "job.json").exists():
+            write_text(self.path / "job.json", self._text)
+
+    def part(self, kind: str, key: str, suffix: str) -> Path:
+        """Return where a part lies; its folder is there, the part may not be."""
+        folder = self.path / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{key}{suffix}"
+
+    def write_table(self, name: str, table: pa.Table) -> Path:
+        """Write ``<name>.parquet`` in one step."""
+        path = self.path / f"{name}.parquet"
+        with replacing(path) as beside:
+            pq.write_table(table, beside)
+        return path
+
+
+def part_key(trial: str, epoch: int) -> str:
+    """Return what the parts of a network are called."""
+    return f"{trial}-epoch={epoch:04d}"
+
+
+def _difference(there: Path, text: str) -> str:
+    try:
+        old, new = json.loads(there.read_text(encoding="utf-8")), json.loads(text)
+    except ValueError:
+        return "its job.json is damaged"
+    if old.get("kind") != new["kind"]:
+        return f"{old.get('kind')}, not {new['kind']}"
+    before, now = old.get("arguments", {}), new["arguments"]
+    differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return ", ".join(f"{key}: {before.get(key)!r}, not {now.get(key)!r}" for key in differing[:2])

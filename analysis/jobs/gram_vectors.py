@@ -1,0 +1,122 @@
+"""Every layer of a network as Gram matrices, one for each minibatch, kept as vectors whose inner product is HSIC.
+
+Notation: K is the Gram matrix of a layer on b images, with a linear or a Gaussian kernel, K' what centring makes of it.
+U-centred, ``<K', L'> / (b (b - 3))`` is the unbiased estimate of HSIC; centred as usual, ``<K', L'> / (b - 1)^2`` is
+the biased one. As K' is symmetric, its upper triangle says all: ``<K', L'> = 2 <u, v>``, with the diagonal divided by
+sqrt(2).
+
+Sources: see :mod:`analysis.similarity.cka`; Nguyen et al. 2021, arXiv:2010.15327, equations 2 and 3 (CKA over
+minibatches: numerator and denominators are summed before they are divided).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from analysis.activations import Patterns, activations
+from analysis.jobs.folder import part_key
+from analysis.loading import Loader
+from analysis.networks import Network
+from analysis.similarity.cka import centred_gram, gaussian_gram, u_centred_gram
+from analysis.stimuli import Stimuli
+from nnray.store.files import replacing
+
+Kernel = Literal["linear", "rbf"]
+
+
+@dataclass(frozen=True)
+class GramOptions:
+    """How Gram vectors are made.
+
+    Attributes:
+        layers: Names or globs.
+        batch_size: Images in a minibatch; images that don't fill one are left out.
+        kernel: Linear, or Gaussian as in :func:`analysis.similarity.rbf_cka`.
+        bandwidth: Of the Gaussian.
+        unbiased: How the matrices are centred.
+    """
+
+    layers: Patterns
+    batch_size: int
+    kernel: Kernel
+    bandwidth: float
+    unbiased: bool
+
+
+def make_gram_work(
+    stimuli: Stimuli, store: Path, folder: Path, options: GramOptions, device: str
+) -> Callable[[Network], list[tuple[str, str]]]:
+    """Return the work of a pool: a network's Gram vectors are written to ``folder``.
+
+    It returns the layers that are left out with the reason: those with activations that are not finite.
+    """
+    loader = Loader(store, torch.device(device), keep=1)
+
+    def work(network: Network) -> list[tuple[str, str]]:
+        model = loader.load(network.trial, network.epoch, options.layers)
+        vectors, bad = _vectors(model, stimuli, options, torch.device(device))
+        with replacing(folder / f"{part_key(network.trial, network.epoch)}.safetensors") as beside:
+            facts = {"layers": json.dumps(list(vectors)), "bad": json.dumps(bad)}
+            tensors = {str(place): vector for place, vector in enumerate(vectors.values())}
+            save_file(tensors, beside, metadata=facts)
+        return list(bad.items())
+
+    return work
+
+
+def read_gram_layers(path: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the layers in a file of Gram vectors, and those left out with the reason."""
+    with safe_open(path, framework="pt") as file:
+        facts = file.metadata()
+    return json.loads(facts["layers"]), json.loads(facts["bad"])
+
+
+def read_gram_vectors(path: Path) -> torch.Tensor:
+    """Return the Gram vectors in a file, ``minibatches x layers x length``, float32."""
+    with safe_open(path, framework="pt") as file:
+        return torch.stack([file.get_tensor(str(place)) for place in range(len(file.keys()))], dim=1)
+
+
+def _vectors(
+    model: Any, stimuli: Stimuli, options: GramOptions, device: torch.device
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    size = min(options.batch_size, len(stimuli))
+    batches = len(stimuli) // size
+    rows, columns = torch.triu_indices(size, size, offset=1 if options.unbiased else 0, device=device)
+    flat = rows * size + columns
+    diagonal = rows == columns
+    vectors: dict[str, torch.Tensor] = {}
+    bad: dict[str, int] = {}
+    for batch, images in zip(range(batches), stimuli.batches(size, device), strict=False):
+        for name, values in activations(model, images, options.layers).items():
+            features = values.flatten(start_dim=1).float()
+            if name not in vectors:
+                vectors[name] = torch.empty(batches, len(flat), dtype=torch.float32)
+            gram = _gram(features, options)
+            if not bool(torch.isfinite(gram).all()):
+                bad[name] = bad.get(name, 0) + int((~torch.isfinite(features)).any(dim=1).sum())
+                continue
+            vector = gram.view(-1)[flat]
+            if not options.unbiased:
+                vector[diagonal] /= 2**0.5
+            vectors[name][batch] = vector
+    reasons = {name: f"activations of {count} of {batches * size} images are not finite" for name, count in bad.items()}
+    return {name: vector for name, vector in vectors.items() if name not in bad}, reasons
+
+
+def _gram(features: torch.Tensor, options: GramOptions) -> torch.Tensor:
+    if options.kernel == "rbf":
+        gram = gaussian_gram(features.double(), options.bandwidth)
+        return (u_centred_gram(gram) if options.unbiased else centred_gram(gram)).float()
+    # Centring features first keeps float32 precise: what centring the matrix would cancel is gone before it is summed.
+    features = features - features.mean(dim=0)
+    gram = features @ features.T
+    return u_centred_gram(gram) if options.unbiased else gram

@@ -1,0 +1,184 @@
+"""Work spread over Ray actors, or done here: tasks in, results out, whatever happens to single ones."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from nnray.errors import AnalysisError, NnrayError
+
+Task = TypeVar("Task")
+Work = Callable[[Any], Any]
+"""What a worker does with a task; both, and what it returns, can be pickled."""
+
+_DEATHS = 3
+"""A task whose actor dies is given to another one this many times."""
+
+_OBJECT_STORE_BYTES = 500_000_000
+
+
+@dataclass(frozen=True)
+class Actors:
+    """Where work is done.
+
+    Attributes:
+        count: How many Ray actors; 0 for this process, None for one per core or share of a GPU.
+        gpu: The share of a GPU that an actor holds.
+        address: The Ray cluster to join; None for ``$RAY_ADDRESS``, or else this machine.
+    """
+
+    count: int | None = 0
+    gpu: float = 0.0
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class Done(Generic[Task]):
+    """What became of a task.
+
+    Attributes:
+        task: The task.
+        value: What the work returned; None if it failed.
+        error: Why it failed, in one line; None if it did not.
+    """
+
+    task: Task
+    value: Any
+    error: str | None
+
+
+def work_through(
+    tasks: Sequence[Task], make_work: Callable[..., Work], shared: tuple[Any, ...] = (), actors: Actors | None = None
+) -> Iterator[Done[Task]]:
+    """Do every task once, and yield each when it is done.
+
+    The results do not depend on where and in which order tasks are done: each runs on one thread, in a process that
+    does one after another.
+
+    Args:
+        tasks: What is to be done.
+        make_work: Called once in each worker with ``shared``; returns the function that does a task.
+        shared: Large arguments: held once per machine.
+        actors: Where; by default in this process.
+
+    Raises:
+        AnalysisError: If the cluster cannot be joined.
+    """
+    actors = actors or Actors()
+    return _here(tasks, make_work, shared) if actors.count == 0 else _on_ray(tasks, make_work, shared, actors)
+
+
+def _here(
+    tasks: Sequence[Task], make_work: Callable[..., Work], shared: tuple[Any, ...]
+) -> Generator[Done[Task], None, None]:
+    work = make_work(*shared)
+    for task in tasks:
+        with _one_thread():
+            value, error = _attempt(work, task)
+        yield Done(task, value, error)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """The number of threads changes the last bits of a result."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _attempt(work: Work, task: Any) -> tuple[Any, str | None]:
+    try:
+        return work(task), None
+    except NnrayError as error:
+        return None, str(error)
+    except Exception as error:  # one network's failure is a row, not the end of the job
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return None, " ".join(f"{type(error).__name__}: {error} ({place.name}, line {place.lineno})".split())
+
+
+class _Worker:
+    """Lives in an actor."""
+
+    def __init__(self, path: list[str], make_work: Callable[..., Work], *shared: Any) -> None:
+        sys.path[:0] = [entry for entry in path if entry not in sys.path]
+        torch.set_num_threads(1)
+        self._work = make_work(*shared)
+
+    def do(self, task: Any) -> tuple[Any, str | None]:
+        return _attempt(self._work, task)
+
+
+def _on_ray(
+    tasks: Sequence[Task], make_work: Callable[..., Work], shared: tuple[Any, ...], actors: Actors
+) -> Generator[Done[Task], None, None]:
+    with _ray(actors.address):
+        import ray
+        from ray.exceptions import RayActorError
+
+        remote = ray.remote(num_cpus=1, num_gpus=actors.gpu, max_restarts=0)(_Worker)
+        references = [ray.put(value) for value in shared]
+
+        def new_worker() -> Any:
+            return remote.remote(list(sys.path), make_work, *references)
+
+        waiting: deque[tuple[Task, int]] = deque((task, 0) for task in tasks)
+        busy: dict[Any, tuple[Any, Task, int]] = {}
+        idle = [new_worker() for _ in range(min(len(tasks), _count(actors, ray.cluster_resources())))]
+        while waiting or busy:
+            while waiting and idle:
+                worker, (task, deaths) = idle.pop(), waiting.popleft()
+                busy[worker.do.remote(task)] = worker, task, deaths
+            (ready, *_), _ = ray.wait(list(busy), num_returns=1)
+            worker, task, deaths = busy.pop(ready)
+            try:
+                value, error = ray.get(ready)
+            except RayActorError as death:
+                idle.append(new_worker())
+                if deaths < _DEATHS:
+                    waiting.append((task, deaths + 1))
+                    continue
+                line = " ".join(str(death).split())
+                value, error = None, f"its worker died {deaths + 1} times: {line[:300]}"
+            else:
+                idle.append(worker)
+            yield Done(task, value, error)
+
+
+def _count(actors: Actors, there: dict[str, float]) -> int:
+    if actors.count is not None:
+        return actors.count
+    if actors.gpu:
+        return max(1, int(there.get("GPU", 0.0) / actors.gpu + 1e-6))
+    return max(1, int(there.get("CPU", 1.0)))
+
+
+@contextlib.contextmanager
+def _ray(address: str | None) -> Iterator[None]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS")
+    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else local))
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        place = f"join the Ray cluster at {address}" if address else "start Ray"
+        raise AnalysisError(f"cannot {place}: {' '.join(str(error).split())}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
