@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from nnray.errors import AnalysisError, NnrayError
 
@@ -92,7 +93,8 @@ def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):  # NumPy's and scikit-learn's
+            yield
     finally:
         torch.set_num_threads(threads)
 
@@ -113,6 +115,7 @@ class _Worker:
     def __init__(self, path: list[str], make_work: Callable[..., Work], *shared: Any) -> None:
         sys.path[:0] = [entry for entry in path if entry not in sys.path]
         torch.set_num_threads(1)
+        threadpool_limits(1)
         self._work = make_work(*shared)
 
     def do(self, task: Any) -> tuple[Any, str | None]:

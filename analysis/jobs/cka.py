@@ -17,11 +17,11 @@ import pyarrow as pa
 import torch
 
 from analysis.activations import patterns_of
-from analysis.jobs.folder import ERRORS, JobFolder, part_key
+from analysis.jobs.folder import ERRORS, JobFolder
 from analysis.jobs.gram_vectors import GramOptions, Kernel, make_gram_work, read_gram_layers, read_gram_vectors
-from analysis.networks import Network, Networks
+from analysis.jobs.per_network import device_of, make_missing, part_of
+from analysis.networks import Networks
 from analysis.pool import Actors, work_through
-from analysis.progress import with_progress
 from analysis.results import Pairs, errors_frame, pairs_frame
 from analysis.stimuli import Data, make_stimuli
 from nnray.errors import AnalysisError
@@ -75,10 +75,11 @@ def cka(
     arguments = {**dataclasses.asdict(options), "layers": list(options.layers), "stimuli": stimuli.fingerprint}
     folder = JobFolder(networks.store, "cka", arguments, name)
     folder.open()
-    errors = _write_vectors(networks, stimuli, options, folder, actors)
+    shared = (stimuli, networks.store, folder.path / _GRAMS, options, device_of(actors))
+    errors = make_missing(networks, folder, _GRAMS, _SUFFIX, make_gram_work, shared, actors, len(stimuli))
     places, files = [], []
     for network in networks:
-        path = _file(folder, network)
+        path = part_of(folder, _GRAMS, network, _SUFFIX)
         if path.exists():
             there, bad = read_gram_layers(path)
             files.append((path, len(there)))
@@ -94,22 +95,7 @@ def cka(
     return result
 
 
-def _file(folder: JobFolder, network: Network) -> Path:
-    return folder.part("grams", part_key(network.trial, network.epoch), ".safetensors")
-
-
-def _write_vectors(
-    networks: Networks, stimuli: Any, options: GramOptions, folder: JobFolder, actors: Actors | None
-) -> list[tuple[str, int, str | None, str]]:
-    every = list(networks)
-    missing = [network for network in every if not _file(folder, network).exists()]
-    if not missing:
-        return []
-    device = "cuda" if actors is not None and actors.gpu else "cpu"
-    shared = (stimuli, networks.store, folder.path / "grams", options, device)
-    results = work_through(missing, make_gram_work, shared, actors)
-    shown = with_progress(results, folder.name, len(every), len(every) - len(missing), len(stimuli))
-    return [(done.task.trial, done.task.epoch, None, done.error) for done in shown if done.error is not None]
+_GRAMS, _SUFFIX = "grams", ".safetensors"
 
 
 def _all_pairs(files: Sequence[tuple[Path, int]], memory: int, actors: Actors | None) -> np.ndarray:

@@ -1,0 +1,112 @@
+"""Figures of single layers: dimension, separation, sparsity, what a linear probe reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+
+from analysis import geometry
+from analysis.jobs.mapping import Shown, map_networks
+from analysis.networks import Network, Networks
+from analysis.pool import Actors
+from analysis.probes import linear_probe
+from analysis.results import LayerFigures, errors_frame
+from analysis.stimuli import Data
+from nnray.errors import AnalysisError, did_you_mean
+
+Figure = Callable[[torch.Tensor, torch.Tensor | None], float]
+
+
+def _of_values(function: Callable[[torch.Tensor], float]) -> Figure:
+    return lambda values, labels: function(values)
+
+
+def _of_classes(function: Callable[[torch.Tensor, torch.Tensor], float]) -> Figure:
+    def figure(values: torch.Tensor, labels: torch.Tensor | None) -> float:
+        if labels is None:
+            raise ValueError("there are no labels")
+        return function(values, labels)
+
+    return figure
+
+
+FIGURES: dict[str, Figure] = {
+    "participation_ratio": _of_values(geometry.participation_ratio),
+    "effective_rank": _of_values(geometry.effective_rank),
+    "two_nn": _of_values(geometry.two_nn),
+    "sparsity": _of_values(geometry.sparsity),
+    "dead_units": _of_values(geometry.dead_units),
+    "class_separation": _of_classes(geometry.class_separation),
+    "probe": _of_classes(linear_probe),
+}
+"""What can be asked of a layer, by name."""
+
+
+def figures(
+    networks: Networks,
+    layers: str | Sequence[str] = "*",
+    which: str | Sequence[str] = ("participation_ratio", "two_nn", "class_separation", "sparsity"),
+    *,
+    data: Data = "test",
+    n: int | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    actors: Actors | None = None,
+) -> LayerFigures:
+    """Return figures of every layer of every network: a row per layer, a column per figure.
+
+    Args:
+        networks: The networks.
+        layers: Names or globs.
+        which: Names of :data:`FIGURES`.
+        data: What the networks are shown: see :func:`analysis.stimuli.make_stimuli`.
+        n: How many images; None for all.
+        seed: Of the choice and the order of the images.
+        name: The folder under ``analysis/`` in the store.
+        actors: Where to compute; by default in this process.
+
+    Raises:
+        AnalysisError: If there is no such figure, or every network fails.
+    """
+    names = [which] if isinstance(which, str) else list(which)
+    for figure in names:
+        if figure not in FIGURES:
+            raise AnalysisError(f"there is no figure {figure!r}{did_you_mean(figure, FIGURES)}")
+    frame = map_networks(
+        networks,
+        layer_figures,
+        layers,
+        data=data,
+        n=n,
+        seed=seed,
+        name=name,
+        actors=actors,
+        arguments={"which": names},
+    )
+    failures = [tuple(failure.values()) for failure in frame.attrs["errors"]]
+    partly = frame[frame["error"].notna()]
+    failures += list(partly[["trial", "epoch", "layer", "error"]].itertuples(index=False, name=None))
+    result = LayerFigures(frame.drop(columns="error"))
+    result.errors = errors_frame(failures)
+    return result
+
+
+def layer_figures(
+    network: Network, activations: dict[str, torch.Tensor], shown: Shown, which: Sequence[str]
+) -> pd.DataFrame:
+    """Return a row per layer; a figure that cannot be had is empty, and ``error`` says why."""
+    rows: list[dict[str, Any]] = []
+    for layer, values in activations.items():
+        row: dict[str, Any] = {"layer": layer}
+        reasons = []
+        for name in which:
+            try:
+                row[name] = FIGURES[name](values, shown.labels)
+            except ValueError as error:
+                row[name] = float("nan")
+                reasons.append(f"{name}: {error}")
+        rows.append({**row, "error": "; ".join(reasons) or None})
+    return pd.DataFrame(rows)

@@ -1,0 +1,163 @@
+"""A function of a network and its layers, run on every network; what it returns becomes rows of a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from analysis.activations import Patterns, patterns_of
+from analysis.jobs.folder import ERRORS, JobFolder, part_key
+from analysis.jobs.per_network import all_activations, device_of, make_missing, part_of
+from analysis.loading import Loader
+from analysis.networks import Network, Networks
+from analysis.pool import Actors
+from analysis.results import errors_frame
+from analysis.stimuli import Data, Stimuli, make_stimuli
+from nnray.errors import AnalysisError
+from nnray.store.files import replacing
+
+Function = Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What a mapped function gets beside the network.
+
+    Attributes:
+        activations: Layers by name, ``(n, ...)``.
+        labels: ``(n,)`` integers, or None.
+        samples: ``(n,)``: each image's place in the data set.
+    """
+
+    activations: dict[str, torch.Tensor]
+    labels: torch.Tensor | None
+    samples: torch.Tensor
+
+
+def map_networks(
+    networks: Networks,
+    function: Function,
+    layers: str | Sequence[str] = (),
+    *,
+    data: Data = "test",
+    n: int | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    actors: Actors | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> pd.DataFrame:
+    """Return what ``function`` says of every network, as rows of one frame.
+
+    Args:
+        networks: The networks.
+        function: ``function(network, activations)`` with the layers by name, each ``(n, ...)``; a third argument, if
+            it takes one called ``shown``, is the :class:`Shown` with labels and samples. It returns a number, text or
+            array (a column ``value``), a mapping (a column per key), or a frame (its rows).
+        layers: Names or globs; left out, the function gets no activations and the images are not needed.
+        data: What the networks are shown: see :func:`analysis.stimuli.make_stimuli`.
+        n: How many images; None for all.
+        seed: Of the choice and the order of the images.
+        name: The folder under ``analysis/``; None for one after the function's name and its source.
+        actors: Where to compute; by default in this process.
+        arguments: Further arguments of the function, plain data.
+
+    Returns:
+        ``trial``, ``epoch`` and the columns that the function makes; ``attrs["errors"]`` tells what failed.
+
+    Raises:
+        AnalysisError: If every network fails.
+    """
+    patterns = patterns_of(layers) if layers else ()
+    stimuli = make_stimuli(networks, data, n, seed) if patterns else None
+    specification = {
+        "function": f"{function.__module__}.{function.__qualname__}",
+        "source": _source_hash(function),
+        "layers": list(patterns),
+        "stimuli": stimuli.fingerprint if stimuli else None,
+        "arguments": dict(arguments or {}),
+    }
+    folder = JobFolder(networks.store, function.__name__.strip("_"), specification, name)
+    folder.open()
+    device = device_of(actors)
+    shared = (function, dict(arguments or {}), stimuli, networks.store, folder.path / _ROWS, patterns, device)
+    errors = make_missing(
+        networks, folder, _ROWS, _SUFFIX, make_map_work, shared, actors, len(stimuli) if stimuli else 0
+    )
+    paths = [part_of(folder, _ROWS, network, _SUFFIX) for network in networks]
+    frames = [pd.read_parquet(path, partitioning=None) for path in paths if path.exists()]
+    if not frames:
+        raise AnalysisError(f"every network failed: {errors[0][3]}" if errors else "there are no networks")
+    result = pd.concat(frames, ignore_index=True)
+    folder.write_table("result", pa.Table.from_pandas(result, preserve_index=False))
+    failures = errors_frame(errors)
+    folder.write_table(ERRORS, pa.Table.from_pandas(failures, preserve_index=False))
+    result.attrs["errors"] = failures.to_dict("records")
+    return result
+
+
+_ROWS, _SUFFIX = "rows", ".parquet"
+
+
+def make_map_work(
+    function: Function,
+    arguments: Mapping[str, Any],
+    stimuli: Stimuli | None,
+    store: Path,
+    folder: Path,
+    patterns: Patterns,
+    device: str,
+) -> Callable[[Network], None]:
+    """Return the work of a pool: the function's rows of a network are written to ``folder``."""
+    loader = Loader(store, torch.device(device), keep=1)
+    takes_shown = "shown" in inspect.signature(function).parameters
+
+    def work(network: Network) -> None:
+        values: dict[str, torch.Tensor] = {}
+        further = dict(arguments)
+        if stimuli is not None:
+            model = loader.load(network.trial, network.epoch, patterns)
+            values = all_activations(model, stimuli, patterns, torch.device(device))
+            if takes_shown:
+                labels = None if stimuli.labels is None else torch.tensor(stimuli.labels)
+                further["shown"] = Shown(values, labels, torch.tensor(stimuli.samples))
+        rows = _rows(function(network, values, **further))
+        own = pd.DataFrame({"trial": network.trial, "epoch": network.epoch}, index=rows.index)
+        rows = pd.concat([own, rows.drop(columns=own.columns, errors="ignore")], axis=1)
+        with replacing(folder / f"{part_key(network.trial, network.epoch)}{_SUFFIX}") as beside:
+            pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), beside)
+
+    return work
+
+
+def _rows(value: Any) -> pd.DataFrame:
+    if isinstance(value, pd.DataFrame):
+        return value.reset_index(drop=True)
+    columns = value if isinstance(value, Mapping) else {"value": value}
+    return pd.DataFrame({str(key): [_plain(cell)] for key, cell in columns.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value
+
+
+def _source_hash(function: Function) -> str:
+    """Return a hash of the function's text: another function of the same name is another computation."""
+    try:
+        text = inspect.getsource(function)
+    except (OSError, TypeError):  # typed into an interpreter
+        text = function.__code__.co_code.hex() + repr(function.__code__.co_consts)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,78 @@
+"""The first half of most jobs: a part per network, made where it is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from analysis.activations import Patterns, activations
+from analysis.jobs.folder import JobFolder, part_key
+from analysis.networks import Network, Networks
+from analysis.pool import Actors, work_through
+from analysis.progress import with_progress
+from analysis.stimuli import Stimuli
+from nnray.graph import GraphModule
+
+Failure = tuple[str, int, str | None, str]
+"""What could not be done: trial, epoch, layer (None for all), and why."""
+
+FORWARD_BATCH = 256
+"""Images that a network is shown at once; the results do not depend on it beyond rounding."""
+
+
+def part_of(folder: JobFolder, kind: str, network: Network, suffix: str) -> Path:
+    """Return where a network's part lies."""
+    return folder.part(kind, part_key(network.trial, network.epoch), suffix)
+
+
+def make_missing(
+    networks: Networks,
+    folder: JobFolder,
+    kind: str,
+    suffix: str,
+    make_work: Callable[..., Callable[[Network], Any]],
+    shared: tuple[Any, ...],
+    actors: Actors | None,
+    images: int,
+) -> list[Failure]:
+    """Do the work of the networks whose part is missing, with a progress bar.
+
+    Args:
+        networks: The networks.
+        folder: The job's folder, which is open.
+        kind: The folder of the parts in it.
+        suffix: Of the names of parts.
+        make_work: Returns, from ``shared``, what makes a network's part: see :func:`analysis.pool.work_through`.
+        shared: Large arguments.
+        actors: Where to compute; by default in this process.
+        images: How many images a network is shown, for the rate in the progress bar.
+
+    Returns:
+        What failed. It has no part, so that the job tries it again when it is started again.
+    """
+    every = list(networks)
+    missing = [network for network in every if not part_of(folder, kind, network, suffix).exists()]
+    if not missing:
+        return []
+    results = work_through(missing, make_work, shared, actors)
+    shown = with_progress(results, folder.name, len(every), len(every) - len(missing), images)
+    return [(done.task.trial, done.task.epoch, None, done.error) for done in shown if done.error is not None]
+
+
+def device_of(actors: Actors | None) -> str:
+    """Return the device that a worker computes on."""
+    return "cuda" if actors is not None and actors.gpu else "cpu"
+
+
+def all_activations(
+    model: GraphModule, stimuli: Stimuli, patterns: Patterns, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """Return layers on all images at once, ``(n, ...)``, in main memory."""
+    parts: dict[str, list[torch.Tensor]] = {}
+    for images in stimuli.batches(FORWARD_BATCH, device):
+        for name, values in activations(model, images, patterns).items():
+            parts.setdefault(name, []).append(values.cpu())
+    return {name: torch.cat(values) for name, values in parts.items()}
