@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -17,6 +17,8 @@ from nnray.store.query import find_column, ordered, where
 from nnray.store.store import Store
 
 if TYPE_CHECKING:
+    from analysis.extracted import Extracted
+    from analysis.results import LayerFigures, Pairs
     from nnray.graph import GraphModule
 
 Epochs = Literal["last", "best", "all"] | Sequence[int]
@@ -173,6 +175,30 @@ class Networks:
                 there = f"{min(kept)} ... {max(kept)}" if kept else "none"
                 raise AnalysisError(f"no trial keeps weights of epoch {epoch}; there is: {there}")
         return self._with(rows[rows["epoch"].isin(list(which))].index)
+
+    def extract(self, layers: str | Sequence[str] = "*", **options: Any) -> Extracted:
+        """Write layers of all networks to disk: see :func:`analysis.jobs.extraction.extract`."""
+        from analysis.jobs.extraction import extract
+
+        return extract(self, layers, **options)
+
+    def cka(self, layers: str | Sequence[str] = "*", **options: Any) -> Pairs:
+        """Return the CKA of every layer with every other: see :func:`analysis.jobs.cka.cka`."""
+        from analysis.jobs.cka import cka
+
+        return cka(self, layers, **options)
+
+    def figures(self, layers: str | Sequence[str] = "*", **options: Any) -> LayerFigures:
+        """Return figures of every layer, such as its dimension: see :func:`analysis.jobs.figures.figures`."""
+        from analysis.jobs.figures import figures
+
+        return figures(self, layers, **options)
+
+    def map(self, function: Callable[..., Any], layers: str | Sequence[str] = (), **options: Any) -> pd.DataFrame:
+        """Run a function of a network and its layers: see :func:`analysis.jobs.mapping.map_networks`."""
+        from analysis.jobs.mapping import map_networks
+
+        return map_networks(self, function, layers, **options)
 
     def __len__(self) -> int:
         return len(self._chosen)

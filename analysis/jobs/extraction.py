@@ -1,0 +1,163 @@
+"""Layers of many networks on disk: a memory-mapped array per network and layer."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from analysis.activations import Patterns, activations, patterns_of
+from analysis.extracted import INDEX, LABELS, SAMPLES, Extracted
+from analysis.jobs.folder import ERRORS, JobFolder, part_key
+from analysis.jobs.per_network import FORWARD_BATCH, device_of, make_missing, part_of
+from analysis.loading import Loader
+from analysis.networks import Network, Networks
+from analysis.pool import Actors
+from analysis.reductions import Reduction, check_reduction, projected, reduced
+from analysis.results import errors_frame
+from analysis.stimuli import Data, Stimuli, make_stimuli
+from nnray.errors import AnalysisError, did_you_mean
+from nnray.store.files import replacing
+
+DTYPES = {"float16": np.float16, "float32": np.float32, "float64": np.float64}
+_VALUES = "values"
+_LAYERS = "layers.json"
+
+
+def extract(
+    networks: Networks,
+    layers: str | Sequence[str] = "*",
+    *,
+    data: Data = "test",
+    n: int | None = None,
+    reduce: Reduction = None,
+    project: int | None = None,
+    dtype: str = "float32",
+    seed: int = 0,
+    name: str | None = None,
+    actors: Actors | None = None,
+) -> Extracted:
+    """Write layers of all networks to disk and return them as a table of arrays that are read when they are used.
+
+    Args:
+        networks: The networks.
+        layers: Names or globs.
+        data: What the networks are shown: see :func:`analysis.stimuli.make_stimuli`.
+        n: How many images; None for all.
+        reduce: See :func:`analysis.reductions.reduced`.
+        project: Keep so many random dimensions of larger layers: see :func:`analysis.reductions.projected`.
+        dtype: ``float16``, ``float32`` or ``float64``, of what is kept.
+        seed: Of the choice and the order of the images, and of the projection.
+        name: The folder under ``analysis/`` in the store; what it holds already is not computed again.
+        actors: Where to compute; by default in this process.
+
+    Raises:
+        AnalysisError: If an argument cannot be meant, or every network fails.
+    """
+    if dtype not in DTYPES:
+        raise AnalysisError(f"dtype: there is no {dtype!r}{did_you_mean(dtype, DTYPES)}")
+    if project is not None and project < 1:
+        raise AnalysisError(f"project is {project}, where a positive number of dimensions is expected")
+    check_reduction(reduce)
+    patterns = patterns_of(layers)
+    stimuli = make_stimuli(networks, data, n, seed)
+    reduction = inspect.getsource(reduce) if callable(reduce) else reduce
+    specification = {
+        "layers": list(patterns),
+        "stimuli": stimuli.fingerprint,
+        "reduce": reduction,
+        "project": project,
+        "dtype": dtype,
+        "seed": seed,
+    }
+    folder = JobFolder(networks.store, "activations", specification, name)
+    folder.open()
+    _write_coordinates(folder, stimuli)
+    keep = _Keep(reduce, project, dtype, seed)
+    shared = (stimuli, networks.store, folder.path / _VALUES, patterns, keep, device_of(actors))
+    errors = make_missing(networks, folder, _VALUES, "", make_extraction_work, shared, actors, len(stimuli))
+    rows = [row for network in networks for row in _rows(part_of(folder, _VALUES, network, ""), network)]
+    if not rows:
+        raise AnalysisError(f"every network failed: {errors[0][3]}" if errors else "there are no networks")
+    folder.write_table(INDEX, pa.Table.from_pylist(rows))
+    folder.write_table(ERRORS, pa.Table.from_pandas(errors_frame(errors), preserve_index=False))
+    return Extracted(folder.path)
+
+
+class _Keep:
+    """What is kept of a layer's values."""
+
+    def __init__(self, reduction: Reduction, project: int | None, dtype: str, seed: int) -> None:
+        self._reduction, self._project, self._dtype, self._seed = reduction, project, dtype, seed
+
+    def __call__(self, values: torch.Tensor) -> np.ndarray:
+        kept = reduced(values, self._reduction)
+        if self._project is not None:
+            kept = projected(kept, self._project, self._seed)
+        return kept.cpu().numpy().astype(DTYPES[self._dtype])
+
+
+def make_extraction_work(
+    stimuli: Stimuli, store: Path, folder: Path, patterns: Patterns, keep: _Keep, device: str
+) -> Callable[[Network], None]:
+    """Return the work of a pool: a network's layers are written to a folder of its own, which is then renamed."""
+    loader = Loader(store, torch.device(device), keep=1)
+
+    def work(network: Network) -> None:
+        place = folder / part_key(network.trial, network.epoch)
+        beside = place.with_name(f".{place.name}.unfinished")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        model = loader.load(network.trial, network.epoch, patterns)
+        arrays: dict[str, np.memmap] = {}
+        start = 0
+        for images in stimuli.batches(FORWARD_BATCH, torch.device(device)):
+            for layer, values in activations(model, images, patterns).items():
+                kept = keep(values)
+                if layer not in arrays:
+                    shape = (len(stimuli), *kept.shape[1:])
+                    path = beside / f"{len(arrays)}.npy"
+                    arrays[layer] = np.lib.format.open_memmap(path, "w+", kept.dtype, shape)
+                arrays[layer][start : start + len(kept)] = kept
+            start += len(images)
+        for array in arrays.values():
+            array.flush()
+        (beside / _LAYERS).write_text(json.dumps(list(arrays)), encoding="utf-8")
+        beside.rename(place)
+
+    return work
+
+
+def _write_coordinates(folder: JobFolder, stimuli: Stimuli) -> None:
+    for name, values in ((SAMPLES, stimuli.samples), (LABELS, stimuli.labels)):
+        path = folder.path / name
+        if values is not None and not path.exists():
+            with replacing(path) as beside, beside.open("wb") as file:
+                np.save(file, values)
+
+
+def _rows(place: Path, network: Network) -> list[dict[str, Any]]:
+    if not place.is_dir():
+        return []
+    rows = []
+    for number, layer in enumerate(json.loads((place / _LAYERS).read_text(encoding="utf-8"))):
+        path = place / f"{number}.npy"
+        array = np.load(path, mmap_mode="r")
+        rows.append(
+            {
+                "trial": network.trial,
+                "epoch": network.epoch,
+                "layer": layer,
+                "path": path.relative_to(place.parent.parent).as_posix(),
+                "shape": list(array.shape),
+                "dtype": str(array.dtype),
+            }
+        )
+    return rows
