@@ -1,0 +1,302 @@
+"""Jobs on networks: exact, resumable, the same wherever they run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import analysis
+from analysis.jobs.cka import cka
+from analysis.pool import Actors, work_through
+from analysis.reductions import projected
+from analysis.similarity import linear_cka, rbf_cka
+from analysis.stimuli import make_stimuli
+from nnray.errors import AnalysisError
+from nnray.graph import GraphModule
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> analysis.Networks:
+    """The networks in a store of the test's own."""
+    shutil.copytree(trained, tmp_path / "store", ignore=shutil.ignore_patterns("analysis"))
+    return analysis.open(tmp_path / "store", "small")
+
+
+def values_of(networks: analysis.Networks, n: int) -> dict[tuple[str, str], torch.Tensor]:
+    images = torch.tensor(make_stimuli(networks, "test", n).images)
+    return {
+        (network.trial, layer): values
+        for network in networks
+        for layer, values in network.load()(images, outputs="*").items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "reference"),
+    [
+        ({}, lambda x, y: linear_cka(x, y, unbiased=True)),
+        ({"unbiased": False}, linear_cka),
+        ({"kernel": "rbf", "bandwidth": 0.5}, lambda x, y: rbf_cka(x, y, 0.5, unbiased=True)),
+    ],
+    ids=["unbiased", "biased", "rbf"],
+)
+def test_one_minibatch_gives_the_values_of_the_plain_function(copied, options, reference):
+    values = values_of(copied, 60)
+    matrix = cka(copied, n=60, batch_size=60, **options).matrix()
+    assert matrix.shape == (len(values), len(values))
+    for one, x in values.items():
+        for other, y in values.items():
+            found = matrix.loc[(one[0], 1, one[1]), (other[0], 1, other[1])]
+            assert found == pytest.approx(reference(x, y), rel=1e-5, abs=1e-6)
+
+
+def test_minibatches_are_summed_before_they_are_divided(copied):
+    """Nguyen et al. 2021: HSIC of each minibatch, numerators and denominators apart."""
+    size, layer = 50, "linear"
+    two = copied.where("model == 'nnray.models.SimpleCNN'")
+    x, y = (values.double() for key, values in values_of(two, 170).items() if key[1] == layer)
+
+    def hsic(a: torch.Tensor, b: torch.Tensor) -> float:
+        k, l = a @ a.T, b @ b.T  # noqa: E741
+        k.fill_diagonal_(0), l.fill_diagonal_(0)
+        n, ones = len(a), torch.ones(len(a), dtype=torch.float64)
+        middle = (ones @ k @ ones) * (ones @ l @ ones) / ((n - 1) * (n - 2))
+        return float((torch.trace(k @ l) + middle - 2 / (n - 2) * (ones @ k @ l @ ones)) / (n * (n - 3)))
+
+    parts = list(zip(x[:150].split(size), y[:150].split(size), strict=True))
+    cross, own, other = (
+        sum(hsic(*pair) for pair in pairs) for pairs in (parts, [(a, a) for a, _ in parts], [(b, b) for _, b in parts])
+    )
+    found = two.cka(layer, n=170, batch_size=size).matrix().iloc[0, 1]
+    assert found == pytest.approx(cross / (own * other) ** 0.5, rel=1e-5)
+
+
+def test_the_result_is_a_table_that_pandas_reads_and_a_second_call_computes_nothing(copied, monkeypatch):
+    first = copied.cka("*.relu", n=64, name="mine")
+    table = pd.read_parquet(copied.store / "analysis/mine/result.parquet")
+    assert list(table.columns) == ["trial_a", "epoch_a", "layer_a", "trial_b", "epoch_b", "layer_b", "value"]
+    assert table["value"].tolist() == first["value"].tolist()
+    monkeypatch.setattr("analysis.jobs.per_network.work_through", lambda *_: pytest.fail("computed again"))
+    assert copied.cka("*.relu", n=64, name="mine").equals(first)
+    with pytest.raises(AnalysisError, match=r"analysis 'mine' holds another computation \(batch_size: 64, not 32\)"):
+        copied.cka("*.relu", n=64, batch_size=32, name="mine")
+
+
+def test_more_networks_compute_only_what_is_missing(copied):
+    copied[:2].cka("*.relu", n=64, name="mine")
+    before = {path.name: path.stat().st_mtime_ns for path in (copied.store / "analysis/mine/grams").iterdir()}
+    assert len(before) == 2
+    assert len(copied.cka("*.relu", n=64, name="mine").matrix()) > 0
+    after = {path.name: path.stat().st_mtime_ns for path in (copied.store / "analysis/mine/grams").iterdir()}
+    assert len(after) == 4
+    assert {name: after[name] for name in before} == before
+
+
+def test_little_memory_gives_the_same(copied):
+    whole = copied.cka("*", n=64, name="whole")
+    tiled = copied.cka("*", n=64, name="tiled", memory=1)
+    assert tiled["value"].tolist() == pytest.approx(whole["value"].tolist(), rel=1e-6)
+
+
+def test_in_place_operations_do_not_fool_it(copied, monkeypatch):
+    """A linear layer and the in-place ReLU behind it are two things."""
+    torch.manual_seed(0)
+    model = GraphModule({"flat": nn.Flatten(), "linear": nn.Linear(64, 20), "relu": nn.ReLU(inplace=True)}).eval()
+    monkeypatch.setattr("analysis.loading.load_network", lambda *_: model)
+    value = copied[:1].cka(["linear", "relu"], n=64).matrix().iloc[0, 1]
+    assert 0.1 < value < 0.95
+
+
+def test_a_damaged_network_is_a_row_of_errors_and_not_the_end(copied):
+    path = copied.store / "trials" / copied[1].trial / "checkpoints" / "epoch=0001.safetensors"
+    path.write_bytes(b"no weights")
+    result = copied.cka("*.relu", n=64)
+    assert result.errors["trial"].tolist() == [copied[1].trial]
+    assert "is damaged" in result.errors["error"][0]
+    assert set(result["trial_a"]) == {network.trial for network in copied} - {copied[1].trial}
+
+
+def test_layers_that_only_some_networks_have_are_errors_of_the_others(copied):
+    result = copied.cka("block1.relu", n=64)
+    assert len(result.errors) == 2
+    assert "block1.relu" in result.errors["error"][0]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda nets: nets.cka("nothing"), r"no network could be used: .*nothing"),
+        (lambda nets: nets.cka(n=3), "minibatches of 3 images are too few for CKA: 4 are"),
+        (lambda nets: nets.cka(n=10**6), "n is 1000000, and the data set has 360 samples"),
+        (lambda nets: nets.cka(data="tset"), "'tset' is none of"),
+        (lambda nets: nets.cka(name="../x"), "cannot name an analysis"),
+        (lambda nets: nets.extract(dtype="float23"), "did you mean 'float32'"),
+        (lambda nets: nets.extract(reduce="men"), "did you mean 'mean'"),
+        (lambda nets: nets.figures(which="two_n"), "did you mean 'two_nn'"),
+        (lambda nets: nets.cka(data=(np.zeros((9, 1, 8, 8)), [1])), "9 images and 1 labels"),
+    ],
+)
+def test_refuses(networks, call, message):
+    with pytest.raises(AnalysisError, match=message):
+        call(networks)
+
+
+def test_extracted_layers_are_the_layers(copied):
+    acts = copied.extract(["*.relu", "linear"], n=300)
+    for (trial, layer), values in values_of(copied, 300).items():
+        if layer.endswith("relu") or layer == "linear":
+            np.testing.assert_allclose(acts[trial, layer], values, rtol=1e-5, atol=1e-6)
+            assert isinstance(acts[trial, layer], np.memmap)
+    stimuli = make_stimuli(copied, "test", 300)
+    assert acts.samples.tolist() == stimuli.samples.tolist()
+    assert acts.labels.tolist() == stimuli.labels.tolist()
+    again = analysis.Extracted(acts.folder)
+    trial = copied[0].trial
+    assert torch.equal(again.torch(trial[:8], 1, "linear"), torch.tensor(np.array(acts[trial, "linear"])))
+
+
+def test_extracted_layers_reduced(copied):
+    whole = copied[:1].extract("block1.relu", n=20)
+    trial = copied[0].trial
+    values = torch.tensor(np.array(whole[trial, "block1.relu"]))
+    for reduction, expected in {
+        "mean": values.mean((2, 3)),
+        "max": values.amax((2, 3)),
+        "flatten": values.flatten(1),
+    }.items():
+        found = copied[:1].extract("block1.relu", n=20, reduce=reduction, dtype="float16")[trial, "block1.relu"]
+        assert found.dtype == np.float16
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    few = copied[:1].extract("block1.relu", n=20, project=8)[trial, "block1.relu"]
+    assert few.shape == (20, 8)
+
+
+def test_a_projection_keeps_distances_as_well_as_it_says():
+    x = torch.randn(60, 5000)
+    dimensions = 200
+    kept = torch.pdist(projected(x, dimensions, 0)).square() / torch.pdist(x).square()
+    assert float(kept.mean()) == pytest.approx(1.0, abs=0.05)
+    assert float(kept.std()) == pytest.approx((2 / dimensions) ** 0.5, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (("ffff", "linear"), "no trial begins with 'ffff'"),
+        ((0, 5, "linear"), "epoch 5 is not here"),
+        ((0, "lineal"), "did you mean 'linear'"),
+        ("linear", r"acts\[trial, layer\]"),
+    ],
+)
+def test_extracted_layers_are_found_or_named(copied, key, message):
+    acts = copied.extract("linear", n=4)
+    if isinstance(key, tuple) and key[0] == 0:
+        key = (copied[0].trial, *key[1:])
+    with pytest.raises(AnalysisError, match=message):
+        acts[key]
+
+
+def test_figures_of_layers(copied):
+    result = copied.figures(["*.relu", "linear"], which=["participation_ratio", "probe"], n=200)
+    values = values_of(copied, 200)
+    stimuli = make_stimuli(copied, "test", 200)
+    from analysis.geometry import participation_ratio
+    from analysis.probes import linear_probe
+
+    row = result.iloc[0]
+    x = values[row["trial"], row["layer"]]
+    assert row["participation_ratio"] == pytest.approx(participation_ratio(x), rel=1e-5)
+    assert row["probe"] == pytest.approx(linear_probe(x, stimuli.labels), abs=0.011)
+    assert result["probe"].between(0.5, 1).all()
+    assert result.errors.empty
+
+
+def test_a_figure_that_cannot_be_had_is_empty_and_says_why(copied):
+    result = copied.figures("linear", which=["two_nn", "sparsity"], n=9)
+    assert result["two_nn"].isna().all()
+    assert result["sparsity"].notna().all()
+    assert set(result.errors["error"]) == {
+        "two_nn: 9 samples are too few for TwoNN (equal samples count once): it needs 10"
+    }
+
+
+def test_what_a_function_returns_becomes_rows(copied):
+    def depth(network, activations):
+        return network.epoch + len(activations)
+
+    def norms(network, activations, shown):
+        assert len(shown.labels) == 10
+        return {name: value.norm() for name, value in activations.items()}
+
+    def table(network, activations):
+        return pd.DataFrame({"layer": list(activations), "size": [value[0].numel() for value in activations.values()]})
+
+    assert copied.map(depth)["value"].tolist() == [1, 1, 1, 1]
+    assert copied.map(norms, "linear", n=10)["linear"].notna().all()
+    assert set(copied.map(table, "linear", n=10)["size"]) == {10}
+
+
+def test_a_function_that_fails_for_some(copied):
+    bad = copied[0].trial
+
+    def picky(network, activations):
+        if network.trial == bad:
+            raise RuntimeError("not this one")
+        return 1
+
+    result = copied.map(picky)
+    assert len(result) == 3
+    (error,) = result.attrs["errors"]
+    assert error["trial"] == bad
+    assert "RuntimeError: not this one" in error["error"]
+
+
+def test_actors_give_the_same_bit_for_bit(copied, ray_session):
+    here = copied.cka("*.relu", n=64, name="here")
+    there = copied.cka("*.relu", n=64, name="there", actors=Actors(2), memory=1)
+    alone = copied.cka("*.relu", n=64, name="alone", actors=Actors(1), memory=1)
+    assert there.equals(alone)
+    assert there["value"].tolist() == pytest.approx(here["value"].tolist(), rel=1e-6)
+    for path in (copied.store / "analysis/here/grams").iterdir():
+        assert path.read_bytes() == (copied.store / "analysis/there/grams" / path.name).read_bytes()
+
+
+def make_deadly_work(folder: Path):
+    def work(task: int) -> int:
+        mark = folder / str(task)
+        if task % 3 == 0 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if task == 4:
+            raise ValueError("four")
+        return task * task
+
+    return work
+
+
+def test_an_actor_that_dies_is_replaced_and_its_work_done(ray_session, tmp_path):
+    done = list(work_through(range(8), make_deadly_work, (tmp_path,), Actors(2)))
+    assert {result.task: result.value for result in done} == {n: None if n == 4 else n * n for n in range(8)}
+    (error,) = [result.error for result in done if result.error]
+    assert error.startswith("ValueError: four")
+
+
+def make_always_deadly_work():
+    def work(task: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return task
+
+    return work
+
+
+def test_a_task_that_kills_every_actor_is_an_error(ray_session):
+    (done,) = work_through([1], make_always_deadly_work, (), Actors(1))
+    assert "its worker died 4 times" in done.error
