@@ -7,9 +7,9 @@ import os
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -56,35 +56,52 @@ class Done(Generic[Task]):
     error: str | None
 
 
-def work_through(
-    tasks: Sequence[Task], make_work: Callable[..., Work], shared: tuple[Any, ...] = (), actors: Actors | None = None
-) -> Iterator[Done[Task]]:
-    """Do every task once, and yield each when it is done.
+class Pool(Protocol):
+    """Workers that stay for the whole of a job."""
 
-    The results do not depend on where and in which order tasks are done: each runs on one thread, in a process that
-    does one after another.
+    def work_through(
+        self, tasks: Sequence[Task], make_work: Callable[..., Work], shared: tuple[Any, ...] = ()
+    ) -> Iterator[Done[Task]]:
+        """Do every task once, and yield each when it is done.
 
-    Args:
-        tasks: What is to be done.
-        make_work: Called once in each worker with ``shared``; returns the function that does a task.
-        shared: Large arguments: held once per machine.
-        actors: Where; by default in this process.
+        The results do not depend on where and in which order tasks are done: each runs on one thread, in a process
+        that does one after another.
+
+        Args:
+            tasks: What is to be done.
+            make_work: Called once in each worker with ``shared``; returns the function that does a task.
+            shared: Large arguments: held once per machine.
+        """
+        ...
+
+
+@contextlib.contextmanager
+def pool_of(actors: Actors | None) -> Iterator[Pool]:
+    """Give a pool for as long as it is needed: this process by default, else Ray actors.
 
     Raises:
         AnalysisError: If the cluster cannot be joined.
     """
-    actors = actors or Actors()
-    return _here(tasks, make_work, shared) if actors.count == 0 else _on_ray(tasks, make_work, shared, actors)
+    if actors is None or actors.count == 0:
+        yield _Here()
+        return
+    with _ray(actors.address):
+        pool = _OnRay(actors)
+        try:
+            yield pool
+        finally:
+            pool.close()
 
 
-def _here(
-    tasks: Sequence[Task], make_work: Callable[..., Work], shared: tuple[Any, ...]
-) -> Generator[Done[Task], None, None]:
-    work = make_work(*shared)
-    for task in tasks:
-        with _one_thread():
-            value, error = _attempt(work, task)
-        yield Done(task, value, error)
+class _Here:
+    def work_through(
+        self, tasks: Sequence[Task], make_work: Callable[..., Work], shared: tuple[Any, ...] = ()
+    ) -> Iterator[Done[Task]]:
+        work = make_work(*shared)
+        for task in tasks:
+            with _one_thread():
+                value, error = _attempt(work, task)
+            yield Done(task, value, error)
 
 
 @contextlib.contextmanager
@@ -112,32 +129,47 @@ def _attempt(work: Work, task: Any) -> tuple[Any, str | None]:
 class _Worker:
     """Lives in an actor."""
 
-    def __init__(self, path: list[str], make_work: Callable[..., Work], *shared: Any) -> None:
+    def __init__(self, path: list[str]) -> None:
         sys.path[:0] = [entry for entry in path if entry not in sys.path]
         torch.set_num_threads(1)
         threadpool_limits(1)
+
+    def prepare(self, make_work: Callable[..., Work], *shared: Any) -> None:
         self._work = make_work(*shared)
 
     def do(self, task: Any) -> tuple[Any, str | None]:
         return _attempt(self._work, task)
 
 
-def _on_ray(
-    tasks: Sequence[Task], make_work: Callable[..., Work], shared: tuple[Any, ...], actors: Actors
-) -> Generator[Done[Task], None, None]:
-    with _ray(actors.address):
+class _OnRay:
+    def __init__(self, actors: Actors) -> None:
+        import ray
+
+        self._remote = ray.remote(num_cpus=1, num_gpus=actors.gpu, max_restarts=0)(_Worker)
+        self._most = _count(actors, ray.cluster_resources())
+        self._workers: list[Any] = []
+
+    def close(self) -> None:
+        """End the workers: others may be waiting for their cores."""
+        import ray
+
+        for worker in self._workers:
+            ray.kill(worker)
+
+    def work_through(
+        self, tasks: Sequence[Task], make_work: Callable[..., Work], shared: tuple[Any, ...] = ()
+    ) -> Iterator[Done[Task]]:
         import ray
         from ray.exceptions import RayActorError
 
-        remote = ray.remote(num_cpus=1, num_gpus=actors.gpu, max_restarts=0)(_Worker)
         references = [ray.put(value) for value in shared]
-
-        def new_worker() -> Any:
-            return remote.remote(list(sys.path), make_work, *references)
-
         waiting: deque[tuple[Task, int]] = deque((task, 0) for task in tasks)
         busy: dict[Any, tuple[Any, Task, int]] = {}
-        idle = [new_worker() for _ in range(min(len(tasks), _count(actors, ray.cluster_resources())))]
+        while len(self._workers) < min(len(tasks), self._most):
+            self._workers.append(self._remote.remote(list(sys.path)))
+        idle = list(self._workers)
+        for worker in idle:
+            worker.prepare.remote(make_work, *references)
         while waiting or busy:
             while waiting and idle:
                 worker, (task, deaths) = idle.pop(), waiting.popleft()
@@ -147,7 +179,10 @@ def _on_ray(
             try:
                 value, error = ray.get(ready)
             except RayActorError as death:
-                idle.append(new_worker())
+                self._workers.remove(worker)
+                self._workers.append(self._remote.remote(list(sys.path)))
+                self._workers[-1].prepare.remote(make_work, *references)
+                idle.append(self._workers[-1])
                 if deaths < _DEATHS:
                     waiting.append((task, deaths + 1))
                     continue

@@ -21,7 +21,7 @@ from analysis.jobs.folder import ERRORS, JobFolder
 from analysis.jobs.gram_vectors import GramOptions, Kernel, make_gram_work, read_gram_layers, read_gram_vectors
 from analysis.jobs.per_network import device_of, make_missing, part_of
 from analysis.networks import Networks
-from analysis.pool import Actors, work_through
+from analysis.pool import Actors, Pool, pool_of
 from analysis.results import Pairs, errors_frame, pairs_frame
 from analysis.stimuli import Data, make_stimuli
 from nnray.errors import AnalysisError
@@ -76,18 +76,19 @@ def cka(
     folder = JobFolder(networks.store, "cka", arguments, name)
     folder.open()
     shared = (stimuli, networks.store, folder.path / _GRAMS, options, device_of(actors))
-    errors = make_missing(networks, folder, _GRAMS, _SUFFIX, make_gram_work, shared, actors, len(stimuli))
-    places, files = [], []
-    for network in networks:
-        path = part_of(folder, _GRAMS, network, _SUFFIX)
-        if path.exists():
-            there, bad = read_gram_layers(path)
-            files.append((path, len(there)))
-            places += [(network.trial, network.epoch, layer) for layer in there]
-            errors += [(network.trial, network.epoch, layer, reason) for layer, reason in bad.items()]
-    if not places:
-        raise AnalysisError(f"no network could be used: {errors[0][3]}" if errors else "there are no layers")
-    values = _all_pairs(files, memory, actors)
+    with pool_of(actors) as pool:
+        errors = make_missing(networks, folder, _GRAMS, _SUFFIX, make_gram_work, shared, pool, len(stimuli))
+        places, files = [], []
+        for network in networks:
+            path = part_of(folder, _GRAMS, network, _SUFFIX)
+            if path.exists():
+                there, bad = read_gram_layers(path)
+                files.append((path, len(there)))
+                places += [(network.trial, network.epoch, layer) for layer in there]
+                errors += [(network.trial, network.epoch, layer, reason) for layer, reason in bad.items()]
+        if not places:
+            raise AnalysisError(f"no network could be used: {errors[0][3]}" if errors else "there are no layers")
+        values = _all_pairs(files, memory, pool)
     result = Pairs(pairs_frame(places, values))
     result.errors = errors_frame(errors)
     folder.write_table("result", pa.Table.from_pandas(result, preserve_index=False))
@@ -98,7 +99,7 @@ def cka(
 _GRAMS, _SUFFIX = "grams", ".safetensors"
 
 
-def _all_pairs(files: Sequence[tuple[Path, int]], memory: int, actors: Actors | None) -> np.ndarray:
+def _all_pairs(files: Sequence[tuple[Path, int]], memory: int, pool: Pool) -> np.ndarray:
     blocks = _blocks(files, memory)
     starts = np.cumsum([0, *(sum(count for _, count in block) for block in blocks)])
     hsic = np.empty((starts[-1], starts[-1]))
@@ -106,8 +107,7 @@ def _all_pairs(files: Sequence[tuple[Path, int]], memory: int, actors: Actors | 
     tasks = [
         (one, other, [path for path, _ in blocks[one]], [path for path, _ in blocks[other]]) for one, other in tiles
     ]
-    where = actors if len(tasks) > 1 else None  # one product is faster than handing it out
-    for done in work_through(tasks, make_tile_work, (), where):
+    for done in pool.work_through(tasks, make_tile_work):
         if done.error is not None:
             raise AnalysisError(f"products of Gram vectors failed: {done.error}")
         one, other = done.task[:2]

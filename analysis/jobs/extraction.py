@@ -19,7 +19,7 @@ from analysis.jobs.folder import ERRORS, JobFolder, part_key
 from analysis.jobs.per_network import FORWARD_BATCH, device_of, make_missing, part_of
 from analysis.loading import Loader
 from analysis.networks import Network, Networks
-from analysis.pool import Actors
+from analysis.pool import Actors, pool_of
 from analysis.reductions import Reduction, check_reduction, projected, reduced
 from analysis.results import errors_frame
 from analysis.stimuli import Data, Stimuli, make_stimuli
@@ -82,7 +82,8 @@ def extract(
     _write_coordinates(folder, stimuli)
     keep = _Keep(reduce, project, dtype, seed)
     shared = (stimuli, networks.store, folder.path / _VALUES, patterns, keep, device_of(actors))
-    errors = make_missing(networks, folder, _VALUES, "", make_extraction_work, shared, actors, len(stimuli))
+    with pool_of(actors) as pool:
+        errors = make_missing(networks, folder, _VALUES, "", make_extraction_work, shared, pool, len(stimuli))
     rows = [row for network in networks for row in _rows(part_of(folder, _VALUES, network, ""), network)]
     if not rows:
         raise AnalysisError(f"every network failed: {errors[0][3]}" if errors else "there are no networks")

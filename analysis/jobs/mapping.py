@@ -20,7 +20,7 @@ from analysis.jobs.folder import ERRORS, JobFolder, part_key
 from analysis.jobs.per_network import all_activations, device_of, make_missing, part_of
 from analysis.loading import Loader
 from analysis.networks import Network, Networks
-from analysis.pool import Actors
+from analysis.pool import Actors, pool_of
 from analysis.results import errors_frame
 from analysis.stimuli import Data, Stimuli, make_stimuli
 from nnray.errors import AnalysisError
@@ -90,9 +90,9 @@ def map_networks(
     folder.open()
     device = device_of(actors)
     shared = (function, dict(arguments or {}), stimuli, networks.store, folder.path / _ROWS, patterns, device)
-    errors = make_missing(
-        networks, folder, _ROWS, _SUFFIX, make_map_work, shared, actors, len(stimuli) if stimuli else 0
-    )
+    images = len(stimuli) if stimuli else 0
+    with pool_of(actors) as pool:
+        errors = make_missing(networks, folder, _ROWS, _SUFFIX, make_map_work, shared, pool, images)
     paths = [part_of(folder, _ROWS, network, _SUFFIX) for network in networks]
     frames = [pd.read_parquet(path, partitioning=None) for path in paths if path.exists()]
     if not frames:

@@ -11,7 +11,7 @@ import torch
 from analysis.activations import Patterns, activations
 from analysis.jobs.folder import JobFolder, part_key
 from analysis.networks import Network, Networks
-from analysis.pool import Actors, work_through
+from analysis.pool import Actors, Pool
 from analysis.progress import with_progress
 from analysis.stimuli import Stimuli
 from nnray.graph import GraphModule
@@ -35,7 +35,7 @@ def make_missing(
     suffix: str,
     make_work: Callable[..., Callable[[Network], Any]],
     shared: tuple[Any, ...],
-    actors: Actors | None,
+    pool: Pool,
     images: int,
 ) -> list[Failure]:
     """Do the work of the networks whose part is missing, with a progress bar.
@@ -45,9 +45,9 @@ def make_missing(
         folder: The job's folder, which is open.
         kind: The folder of the parts in it.
         suffix: Of the names of parts.
-        make_work: Returns, from ``shared``, what makes a network's part: see :func:`analysis.pool.work_through`.
+        make_work: Returns, from ``shared``, what makes a network's part: see :func:`analysis.pool.Pool`.
         shared: Large arguments.
-        actors: Where to compute; by default in this process.
+        pool: What does the work.
         images: How many images a network is shown, for the rate in the progress bar.
 
     Returns:
@@ -57,7 +57,7 @@ def make_missing(
     missing = [network for network in every if not part_of(folder, kind, network, suffix).exists()]
     if not missing:
         return []
-    results = work_through(missing, make_work, shared, actors)
+    results = pool.work_through(missing, make_work, shared)
     shown = with_progress(results, folder.name, len(every), len(every) - len(missing), images)
     return [(done.task.trial, done.task.epoch, None, done.error) for done in shown if done.error is not None]
 

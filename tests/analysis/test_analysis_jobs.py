@@ -15,7 +15,7 @@ from torch import nn
 
 import analysis
 from analysis.jobs.cka import cka
-from analysis.pool import Actors, work_through
+from analysis.pool import Actors, pool_of
 from analysis.reductions import projected
 from analysis.similarity import linear_cka, rbf_cka
 from analysis.stimuli import make_stimuli
@@ -30,6 +30,7 @@ def copied(trained: Path, tmp_path: Path) -> analysis.Networks:
     return analysis.open(tmp_path / "store", "small")
 
 
+@torch.no_grad()
 def values_of(networks: analysis.Networks, n: int) -> dict[tuple[str, str], torch.Tensor]:
     images = torch.tensor(make_stimuli(networks, "test", n).images)
     return {
@@ -84,7 +85,7 @@ def test_the_result_is_a_table_that_pandas_reads_and_a_second_call_computes_noth
     table = pd.read_parquet(copied.store / "analysis/mine/result.parquet")
     assert list(table.columns) == ["trial_a", "epoch_a", "layer_a", "trial_b", "epoch_b", "layer_b", "value"]
     assert table["value"].tolist() == first["value"].tolist()
-    monkeypatch.setattr("analysis.jobs.per_network.work_through", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr("analysis.jobs.cka.make_gram_work", lambda *_: pytest.fail("computed again"))
     assert copied.cka("*.relu", n=64, name="mine").equals(first)
     with pytest.raises(AnalysisError, match=r"analysis 'mine' holds another computation \(batch_size: 64, not 32\)"):
         copied.cka("*.relu", n=64, batch_size=32, name="mine")
@@ -135,7 +136,7 @@ def test_layers_that_only_some_networks_have_are_errors_of_the_others(copied):
     [
         (lambda nets: nets.cka("nothing"), r"no network could be used: .*nothing"),
         (lambda nets: nets.cka(n=3), "minibatches of 3 images are too few for CKA: 4 are"),
-        (lambda nets: nets.cka(n=10**6), "n is 1000000, and the data set has 360 samples"),
+        (lambda nets: nets.cka(n=10**6), "n is 1000000, and the data set has 261 samples"),
         (lambda nets: nets.cka(data="tset"), "'tset' is none of"),
         (lambda nets: nets.cka(name="../x"), "cannot name an analysis"),
         (lambda nets: nets.extract(dtype="float23"), "did you mean 'float32'"),
@@ -150,12 +151,12 @@ def test_refuses(networks, call, message):
 
 
 def test_extracted_layers_are_the_layers(copied):
-    acts = copied.extract(["*.relu", "linear"], n=300)
-    for (trial, layer), values in values_of(copied, 300).items():
+    acts = copied.extract(["*.relu", "linear"], n=260)
+    for (trial, layer), values in values_of(copied, 260).items():
         if layer.endswith("relu") or layer == "linear":
             np.testing.assert_allclose(acts[trial, layer], values, rtol=1e-5, atol=1e-6)
             assert isinstance(acts[trial, layer], np.memmap)
-    stimuli = make_stimuli(copied, "test", 300)
+    stimuli = make_stimuli(copied, "test", 260)
     assert acts.samples.tolist() == stimuli.samples.tolist()
     assert acts.labels.tolist() == stimuli.labels.tolist()
     again = analysis.Extracted(acts.folder)
@@ -215,7 +216,7 @@ def test_figures_of_layers(copied):
     x = values[row["trial"], row["layer"]]
     assert row["participation_ratio"] == pytest.approx(participation_ratio(x), rel=1e-5)
     assert row["probe"] == pytest.approx(linear_probe(x, stimuli.labels), abs=0.011)
-    assert result["probe"].between(0.5, 1).all()
+    assert result["probe"].between(0.2, 1).all()
     assert result.errors.empty
 
 
@@ -260,19 +261,15 @@ def test_a_function_that_fails_for_some(copied):
 
 
 def test_actors_give_the_same_bit_for_bit(copied, ray_session):
-    here = copied.cka("*.relu", n=64, name="here")
-    there = copied.cka("*.relu", n=64, name="there", actors=Actors(2), memory=1)
-    alone = copied.cka("*.relu", n=64, name="alone", actors=Actors(1), memory=1)
-    assert there.equals(alone)
-    assert there["value"].tolist() == pytest.approx(here["value"].tolist(), rel=1e-6)
-    for path in (copied.store / "analysis/here/grams").iterdir():
-        assert path.read_bytes() == (copied.store / "analysis/there/grams" / path.name).read_bytes()
+    here = copied.cka("*.relu", n=64, name="here", memory=1)
+    there = copied.cka("*.relu", n=64, name="there", memory=1, actors=Actors(2))
+    assert there.equals(here)
 
 
 def make_deadly_work(folder: Path):
     def work(task: int) -> int:
         mark = folder / str(task)
-        if task % 3 == 0 and not mark.exists():
+        if task == 7 or (task == 3 and not mark.exists()):
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         if task == 4:
@@ -282,21 +279,11 @@ def make_deadly_work(folder: Path):
     return work
 
 
-def test_an_actor_that_dies_is_replaced_and_its_work_done(ray_session, tmp_path):
-    done = list(work_through(range(8), make_deadly_work, (tmp_path,), Actors(2)))
-    assert {result.task: result.value for result in done} == {n: None if n == 4 else n * n for n in range(8)}
-    (error,) = [result.error for result in done if result.error]
-    assert error.startswith("ValueError: four")
-
-
-def make_always_deadly_work():
-    def work(task: int) -> int:
-        os.kill(os.getpid(), signal.SIGKILL)
-        return task
-
-    return work
-
-
-def test_a_task_that_kills_every_actor_is_an_error(ray_session):
-    (done,) = work_through([1], make_always_deadly_work, (), Actors(1))
-    assert "its worker died 4 times" in done.error
+def test_an_actor_that_dies_is_replaced_and_its_work_done_unless_it_dies_of_it(ray_session, tmp_path):
+    with pool_of(Actors(2)) as pool:
+        done = {result.task: result for result in pool.work_through(range(8), make_deadly_work, (tmp_path,))}
+    assert {task: result.value for task, result in done.items()} == {
+        task: None if task in (4, 7) else task * task for task in range(8)
+    }
+    assert done[4].error.startswith("ValueError: four")
+    assert "its worker died 4 times" in done[7].error
