@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from nnray.cli.jobs import add_address_option
 from nnray.cli.store_option import add_store_option, existing_store
 from nnray.errors import StoreError
 
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trial", metavar="TRIAL", help="a signature or its first digits, or SWEEP/NAME")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
     add_store_option(parser)
+    add_address_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnray.cli.jobs import add_address_option
 from nnray.cli.store_option import add_store_option, existing_store
 from nnray.errors import StoreError
 
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="go on printing until the trial has ended")
     parser.add_argument("-n", "--tail", metavar="N", type=int, help="of what there is, only the last N lines")
     add_store_option(parser)
+    add_address_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

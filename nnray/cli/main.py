@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from nnray.cli.command_line import masked_command
+from nnray.cli.jobs import run_elsewhere, runs_elsewhere
 from nnray.errors import NnrayError, did_you_mean
 
 COMMANDS = {
@@ -60,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         arguments.keys = rest
         arguments.command_line = masked_command(["nnray", *words])
+        arguments.words = words
+        if command != "sweep" and runs_elsewhere(arguments):
+            return run_elsewhere(arguments)
         return module.run(arguments)
     except NnrayError as error:
         print(f"nnray: error: {error}", file=sys.stderr)

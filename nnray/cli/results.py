@@ -17,6 +17,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from nnray.cli.frames import labelled, markdown, print_table, readable_means, readable_trials
+from nnray.cli.jobs import add_address_option
 from nnray.cli.store_option import add_store_option
 from nnray.errors import StoreError
 
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=FORMATS, default="table", help="how to print (default: table)")
     add_store_option(parser)
+    add_address_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

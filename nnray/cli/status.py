@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from nnray.cli.jobs import add_address_option
 from nnray.cli.store_option import add_store_option, existing_store
 from nnray.errors import StoreError
 
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top", metavar="N", type=int, default=20, help="at most N trials of each status (20)")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="how to print (default: table)")
     add_store_option(parser)
+    add_address_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nnray.cli.jobs import add_address_option
 from nnray.cli.store_option import add_store_option, existing_store
 from nnray.errors import StoreError, did_you_mean
 
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "names", metavar="SWEEP|TRIAL", nargs="+", help="a sweep's name, or a trial's signature or its first digits"
     )
     add_store_option(parser)
+    add_address_option(parser)
     parser.add_argument("--resumable", action="store_true", help="leave a trial without a result, to be continued")
     parser.add_argument("--no-wait", action="store_true", help="ask, and do not wait until it is done")
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from nnray.cli.confirmation import add_yes_option, confirm
+from nnray.cli.jobs import runs_elsewhere, submit_sweep
 from nnray.cli.logger_options import add_logger_options, loggers_of
 from nnray.cli.space_options import add_space_options, asked_for
 from nnray.cli.store_option import add_store_option, store_paths
@@ -40,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print what there is to do, and do nothing")
     parser.add_argument("--retry-failed", action="store_true", help="train trials again that failed before")
     parser.add_argument("--max-concurrent", metavar="N", type=_positive, help="run at most N trials at a time")
-    parser.add_argument("--address", help="the Ray cluster to join (else $RAY_ADDRESS, else Ray is started here)")
+    parser.add_argument(
+        "--address",
+        help="the Ray cluster to join (else $RAY_ADDRESS, else Ray is started here); http://HOST:8265, a job server, "
+        "runs the command there and lets this one go",
+    )
     parser.add_argument("--mlflow-uri", metavar="URI", help="an MLflow server (else the store's own mlflow.db)")
     parser.add_argument(
         "--code-changed",
@@ -76,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     make_importable(Path.cwd())
     asked = asked_for(arguments)
     sweep = asked.sweep
+    if runs_elsewhere(arguments):
+        return submit_sweep(arguments, sweep.name, [asked.file])
     store = store_paths(arguments.store)
     modules = CodeSnapshot.take(sys.path, left_out=[store.root])
     plan = make_plan(sweep, store, asked.folder, asked.settings, arguments.retry_failed)
