@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 JOB_PREFIX = "nnray-"
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 _LOOK_AGAIN_S = 0.3
+_CHATTY = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
+_PREAMBLE = ("Running entrypoint for job ", "Runtime env is setting up.")
 _NO_STORE = "is not set on the cluster: set it on its nodes, or give --store with a folder that all of them share"
 
 
@@ -80,7 +82,7 @@ class JobServer:
     def log(self, job: str) -> str:
         """Return what a job has printed so far."""
         with self._client() as client:
-            return client.get_job_logs(job)
+            return _without_preamble(client.get_job_logs(job))
 
     def stop(self, job: str) -> None:
         """Stop a job; one that has ended is left alone."""
@@ -90,10 +92,11 @@ class JobServer:
     @contextmanager
     def _client(self) -> Iterator[JobSubmissionClient]:
         """Yield Ray's client; its errors become one line."""
-        logging.getLogger("ray").setLevel(logging.ERROR)
         try:
             from ray.job_submission import JobSubmissionClient
 
+            for chatty in _CHATTY:
+                logging.getLogger(chatty).setLevel(logging.ERROR)
             yield JobSubmissionClient(self.address)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise SpaceError(f"the job server at {self.address}: {_fact(error)}") from error
@@ -103,7 +106,13 @@ class JobServer:
 
 async def _print_log(client: Any, job: str) -> None:
     async for text in client.tail_job_logs(job):
-        print(text, end="", flush=True)
+        print(_without_preamble(text), end="", flush=True)
+
+
+def _without_preamble(text: str) -> str:
+    """Return what a job has printed without what Ray puts before it."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not any(words in line for words in _PREAMBLE))
 
 
 def _exit_status(client: Any, job: str, status: str) -> int:

@@ -29,21 +29,19 @@ class StartedNode:
         words: Options of ``ray start``.
         log: Where its output goes.
         before: A command that runs it, such as one that hides folders.
+        dashboard: Whether a head has one, and so a job server.
         environment: Variables to add.
     """
 
-    def __init__(self, words: list[str], log: Path, before: tuple[str, ...] = (), **environment: str) -> None:
-        common = [
-            "--block",
-            f"--object-store-memory={_STORE_BYTES}",
-            "--disable-usage-stats",
-            "--include-dashboard=false",
-        ]
-        head = "--head" in words
-        self._log = log
+    def __init__(
+        self, words: list[str], log: Path, before: tuple[str, ...] = (), dashboard: bool = False, **environment: str
+    ) -> None:
+        common = ["--block", f"--object-store-memory={_STORE_BYTES}", "--disable-usage-stats"]
+        if "--head" in words:
+            common.append(f"--include-dashboard={str(dashboard).lower()}")
         with log.open("w") as output:
             self._process = subprocess.Popen(
-                [*before, *_RAY, "start", *words, *(common if head else common[:-1])],
+                [*before, *_RAY, "start", *words, *common],
                 env={**os.environ, **OPEN, **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
