@@ -91,6 +91,7 @@ def cka(
         values = _all_pairs(files, memory, pool)
     result = Pairs(pairs_frame(places, values))
     result.errors = errors_frame(errors)
+    result.attrs["folder"] = str(folder.path)
     folder.write_table("result", pa.Table.from_pandas(result, preserve_index=False))
     folder.write_table(ERRORS, pa.Table.from_pandas(result.errors, preserve_index=False))
     return result

@@ -90,6 +90,7 @@ def figures(
     partly = frame[frame["error"].notna()]
     failures += list(partly[["trial", "epoch", "layer", "error"]].itertuples(index=False, name=None))
     result = LayerFigures(frame.drop(columns="error"))
+    result.attrs = {"folder": frame.attrs["folder"]}
     result.errors = errors_frame(failures)
     return result
 

@@ -72,7 +72,8 @@ def map_networks(
         arguments: Further arguments of the function, plain data.
 
     Returns:
-        ``trial``, ``epoch`` and the columns that the function makes; ``attrs["errors"]`` tells what failed.
+        ``trial``, ``epoch`` and the columns that the function makes; ``attrs["errors"]`` tells what failed,
+        ``attrs["folder"]`` where the table lies.
 
     Raises:
         AnalysisError: If every network fails.
@@ -101,7 +102,7 @@ def map_networks(
     folder.write_table("result", pa.Table.from_pandas(result, preserve_index=False))
     failures = errors_frame(errors)
     folder.write_table(ERRORS, pa.Table.from_pandas(failures, preserve_index=False))
-    result.attrs["errors"] = failures.to_dict("records")
+    result.attrs |= {"errors": failures.to_dict("records"), "folder": str(folder.path)}
     return result
 
 

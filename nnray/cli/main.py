@@ -23,9 +23,14 @@ COMMANDS = {
     "results": "print a sweep's table of trials",
     "report": "write a report of a sweep as one HTML file",
     "graph": "show a model's layers: as a table or as a picture",
+    "analyze": "study the layers of a sweep's networks: CKA, figures, probes, your own job",
+    "import": "bring in a network that was trained elsewhere",
     "rebuild": "make tables and MLflow anew from the trial folders",
 }
 """Every subcommand with its help; ``nnray.cli.NAME`` has ``add_arguments(parser)`` and ``run(arguments)``."""
+
+_MODULES = {"import": "import_"}
+"""Subcommands whose name cannot be a module's."""
 
 EXIT_OK, EXIT_FAILED_TRIALS, EXIT_MISTAKE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -47,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = next((word for word in words if not word.startswith("-")), None)
     if command is None or command not in COMMANDS or words[0] != command:
         return _top_level(words, command)
-    module = importlib.import_module(f"nnray.cli.{command}")
+    module = importlib.import_module(f"nnray.cli.{_MODULES.get(command, command)}")
     parser = OneLineParser(
         prog=f"nnray {command}",
         description=module.__doc__,

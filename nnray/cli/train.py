@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     if asked is not None:
         print(class_help(*asked))
         return EXIT_OK
-    configuration = resolve(_raw(arguments.keys))
+    configuration = resolve(raw_configuration(arguments.keys))
     if arguments.print_config:
         print(f"# signature: {configuration.signature}\n{configuration.yaml()}", end="")
         return EXIT_OK
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         mode=configuration.values["checkpoint"]["mode"],
     )
     place = Membership.read(store.trial(configuration.signature), sweep.name) or Membership(
-        _name(configuration), sum(1 for _ in members(store, sweep.name)), sweep.metric, sweep.mode
+        standalone_name(configuration), sum(1 for _ in members(store, sweep.name)), sweep.metric, sweep.mode
     )
     trial = planned(store, configuration, place)
     plan = Plan(sweep, store, (trial,), (), arguments.retry_failed)
@@ -121,7 +121,8 @@ _STATES = {
 }
 
 
-def _raw(words: Sequence[str]) -> dict[str, Any]:
+def raw_configuration(words: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration that options mean: files of --config and keys, later ones winning."""
     raw: dict[str, Any] = {}
     for key, value in _pairs(words):
         if key == "config":
@@ -162,7 +163,7 @@ def _help_asked(words: Sequence[str]) -> tuple[str, str] | None:
     return None
 
 
-def _name(configuration: Configuration) -> str:
+def standalone_name(configuration: Configuration) -> str:
     """Name a trial that stands alone: its model and data, and where it departs from their defaults."""
     from nnray.trial import resolve, trial_names
 

@@ -1,0 +1,153 @@
+"""Study the layers of a sweep's networks; what is computed already is not computed again.
+
+  nnray analyze cka --sweep digits --layers 'block*' --plot cka.pdf         every layer against every other
+  nnray analyze figures --sweep digits --which participation_ratio,two_nn   figures of every layer
+  nnray analyze probe --sweep digits --epochs all                           what a linear probe reads, by epoch
+  nnray analyze extract --sweep digits --layers '*.relu' --dtype float16    layers on disk, for your own programs
+  nnray analyze job.py --sweep digits                                       functions marked with @analysis.job
+
+Results are Parquet tables under analysis/NAME in the store. The exit status is 0 if every network could be used, 1 if
+some could not (errors.parquet tells why), 2 for a mistake in the input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from nnray.cli.store_option import add_store_option
+from nnray.errors import AnalysisError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    import analysis
+
+KINDS = ("cka", "figures", "probe", "extract")
+_FIRST_ROWS = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("what", metavar="WHAT", help=f"{', '.join(KINDS)}, or a Python file with jobs")
+    parser.add_argument("--sweep", metavar="NAME", action="append", help="a sweep, or a trial's signature (repeatable)")
+    parser.add_argument("--where", metavar="CONDITION", help="only the networks for which this holds (pandas query)")
+    parser.add_argument("--epochs", metavar="E", default="last", help="last, best, all, or numbers: 0,4,9 (last)")
+    parser.add_argument("--layers", metavar="A,B,...", default="*", help="names or globs of layers (default: all)")
+    parser.add_argument("--data", choices=("train", "val", "test"), default="test", help="the images (default: test)")
+    parser.add_argument("-n", metavar="N", type=int, help="how many images (default: all)")
+    parser.add_argument("--seed", metavar="S", type=int, default=0, help="of the choice and order of images (0)")
+    parser.add_argument("--name", metavar="NAME", help="the folder under analysis/ (default: after what is computed)")
+    parser.add_argument("--actors", metavar="N", type=int, default=0, help="Ray actors; 0 for this process (default)")
+    parser.add_argument("--gpu", metavar="SHARE", type=float, default=0.0, help="share of a GPU that an actor holds")
+    parser.add_argument("--address", help="the Ray cluster to join (else $RAY_ADDRESS, else Ray is started here)")
+    parser.add_argument("--batch-size", metavar="B", type=int, default=128, help="cka: images in a minibatch (128)")
+    parser.add_argument("--kernel", choices=("linear", "rbf"), default="linear", help="cka: the kernel (linear)")
+    parser.add_argument("--biased", action="store_true", help="cka: the biased estimate of HSIC")
+    parser.add_argument("--which", metavar="A,B,...", help="figures: their names")
+    parser.add_argument("--reduce", choices=("mean", "max", "flatten"), help="extract: over places")
+    parser.add_argument("--dtype", default="float32", help="extract: of what is kept (float32)")
+    parser.add_argument("--plot", metavar="FILE", help="a picture of the result: .pdf, .svg, .png")
+    parser.add_argument("--dry-run", action="store_true", help="print which networks and layers, and do nothing")
+    add_store_option(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    import analysis
+    from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_OK
+    from nnray.trial.importing import make_importable
+
+    if arguments.what not in KINDS and not arguments.what.endswith(".py"):
+        raise AnalysisError(
+            f"{arguments.what!r} is no analysis and no Python file{did_you_mean(arguments.what, KINDS)}"
+        )
+    make_importable(Path.cwd())
+    networks = analysis.open(arguments.store, arguments.sweep, epochs=_epochs(arguments.epochs))
+    if arguments.where:
+        networks = networks.where(arguments.where)
+    console = Console(highlight=False)
+    trials = networks.frame["trial"].nunique()
+    console.print(f"{arguments.what}: {len(networks)} networks of {trials} trials", markup=False, soft_wrap=True)
+    if arguments.dry_run:
+        _print_layers(networks, arguments.layers.split(","), console)
+        return EXIT_OK
+    actors = analysis.Actors(arguments.actors, arguments.gpu, arguments.address)
+    failed = 0
+    if arguments.what.endswith(".py"):
+        from analysis.jobs.own import load_jobs
+
+        for job in load_jobs(arguments.what):
+            frame = networks.map(
+                job.function, job.layers, data=job.data, n=job.n, seed=job.seed, name=arguments.name, actors=actors
+            )
+            failed += _tell(job.name, frame, frame.attrs["errors"], console)
+        return EXIT_FAILED_TRIALS if failed else EXIT_OK
+    result = _built_in(networks, arguments, actors)
+    if arguments.what == "extract":
+        failed = _tell("extract", result.index, result.errors.to_dict("records"), console)
+        console.print(f"arrays: {os.path.relpath(result.folder)}", markup=False, soft_wrap=True)
+    else:
+        failed = _tell(arguments.what, result, result.errors.to_dict("records"), console)
+        if arguments.plot:
+            result.plot().savefig(arguments.plot)
+            console.print(f"picture: {arguments.plot}", markup=False, soft_wrap=True)
+    return EXIT_FAILED_TRIALS if failed else EXIT_OK
+
+
+def _built_in(networks: analysis.Networks, arguments: argparse.Namespace, actors: analysis.Actors) -> Any:
+    layers = arguments.layers.split(",")
+    shown: dict[str, Any] = {
+        "data": arguments.data,
+        "n": arguments.n,
+        "seed": arguments.seed,
+        "name": arguments.name,
+        "actors": actors,
+    }
+    if arguments.what == "cka":
+        return networks.cka(
+            layers, batch_size=arguments.batch_size, kernel=arguments.kernel, unbiased=not arguments.biased, **shown
+        )
+    if arguments.what == "extract":
+        return networks.extract(layers, reduce=arguments.reduce, dtype=arguments.dtype, **shown)
+    which = "probe" if arguments.what == "probe" else arguments.which
+    return networks.figures(layers, **({"which": which.split(",")} if which else {}), **shown)
+
+
+def _epochs(text: str) -> Any:
+    if text in ("last", "best", "all"):
+        return text
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise AnalysisError(f"--epochs: {text!r} is none of last, best, all or numbers such as 0,4,9") from None
+
+
+def _print_layers(networks: analysis.Networks, layers: list[str], console: Console) -> None:
+    """Show which layers the patterns name in one network of each class."""
+    for model, group in networks.groupby("config/model.class_path"):
+        try:
+            chosen = ", ".join(group[0].load().prune(layers).outputs)
+        except Exception as error:
+            chosen = f"cannot be used: {error}"
+        console.print(f"{model} ({len(group)} networks): {chosen}", markup=False, soft_wrap=True)
+
+
+def _tell(what: str, frame: pd.DataFrame, errors: list[dict[str, Any]], console: Console) -> int:
+    from nnray.cli.frames import print_table
+
+    print_table(frame.head(_FIRST_ROWS))
+    if len(frame) > _FIRST_ROWS:
+        console.print(f"... and {len(frame) - _FIRST_ROWS} more rows", markup=False)
+    for error in errors[:5]:
+        place = "/".join(str(error[key]) for key in ("trial", "epoch", "layer") if error[key] is not None)
+        console.print(f"failed: {place}: {error['error']}", markup=False, soft_wrap=True)
+    if len(errors) > 5:
+        console.print(f"... and {len(errors) - 5} more failed", markup=False)
+    if "folder" in frame.attrs:
+        console.print(f"{what}: {os.path.relpath(frame.attrs['folder'])}/result.parquet", markup=False, soft_wrap=True)
+    return len(errors)
