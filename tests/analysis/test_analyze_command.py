@@ -1,0 +1,172 @@
+"""``nnray analyze`` and ``nnray import`` from a shell's point of view."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import analysis
+import nnray
+from nnray.cli.main import main
+from nnray.models import MLP
+
+JOBS = """
+import analysis
+
+
+@analysis.job("linear", n=20)
+def size(network, activations):
+    return activations["linear"].numel()
+
+
+@analysis.job()
+def epochs(network, activations):
+    if network.epoch == 0:
+        raise ValueError("too early")
+    return {"after": network.epoch + 1}
+"""
+
+
+@pytest.fixture
+def store(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of the test's own, in the current folder."""
+    shutil.copytree(trained, tmp_path / "nnray-store", ignore=shutil.ignore_patterns("analysis"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "nnray-store"
+
+
+def test_cka_of_a_sweep(store, capsys):
+    words = ["analyze", "cka", "--sweep", "small", "--layers", "*.relu,linear", "-n", "64", "--name", "c"]
+    assert main([*words, "--plot", "c.svg"]) == 0
+    assert "nnray-store/analysis/c/result.parquet" in capsys.readouterr().out
+    table = pd.read_parquet(store / "analysis/c/result.parquet")
+    assert table["value"].between(-1, 1.000001).all()
+    assert "<svg" in Path("c.svg").read_text()[:500]
+    assert main(words) == 0
+
+
+def test_probes_by_epoch(store):
+    assert main(["analyze", "probe", "--sweep", "small", "--layers", "linear", "--epochs", "all", "--name", "p"]) == 0
+    table = pd.read_parquet(store / "analysis/p/result.parquet")
+    assert sorted(table["epoch"].unique()) == [0, 1]
+    assert table.groupby("epoch")["probe"].mean().is_monotonic_increasing
+
+
+def test_extracted_layers_can_be_opened(store):
+    assert main(["analyze", "extract", "--layers", "linear", "-n", "9", "--dtype", "float16", "--name", "e"]) == 0
+    acts = analysis.Extracted(store / "analysis/e")
+    assert len(acts) == 4
+    assert acts[analysis.open()[0].trial, "linear"].shape == (9, 10)
+
+
+def test_ones_own_jobs(store, capsys):
+    Path("my_jobs.py").write_text(textwrap.dedent(JOBS))
+    assert main(["analyze", "my_jobs.py", "--sweep", "small"]) == 0
+    results = [pd.read_parquet(path) for path in sorted(store.glob("analysis/*/result.parquet"))]
+    assert [list(result.columns) for result in results] == [["trial", "epoch", "after"], ["trial", "epoch", "value"]]
+    assert set(results[1]["value"]) == {200}
+    assert main(["analyze", "my_jobs.py", "--sweep", "small", "--epochs", "all"]) == 1
+    assert "ValueError: too early" in capsys.readouterr().out
+
+
+def test_a_dry_run_names_layers_and_writes_nothing(store, capsys):
+    assert main(["analyze", "cka", "--sweep", "small", "--layers", "linear", "--dry-run"]) == 0
+    assert "nnray.models.MLP (2 networks): linear" in capsys.readouterr().out
+    assert not (store / "analysis").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["cak"], "did you mean 'cka'"),
+        (["missing.py"], "there is no file missing.py"),
+        (["cka", "--sweep", "smal"], "did you mean 'small'"),
+        (["cka", "--epochs", "first"], "--epochs: 'first' is none of"),
+        (["figures", "--which", "probes"], "did you mean 'probe'"),
+        (["cka", "--layers", "linera"], "no network could be used"),
+    ],
+)
+def test_mistakes_are_one_line(store, capsys, words, message):
+    assert main(["analyze", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+OPTIONS = ["--model", "MLP", "--model.width", "8", "--data", "Digits"]
+
+
+@pytest.fixture
+def network() -> torch.nn.Module:
+    torch.manual_seed(5)
+    return MLP(width=8, in_channels=1, image_size=8, num_classes=10).eval()
+
+
+@pytest.mark.parametrize("form", ["plain", "lightning", "data-parallel", "safetensors"])
+def test_a_state_dict_becomes_a_trial(store, capsys, network, form):
+    from safetensors.torch import save_file
+
+    state = network.state_dict()
+    content = {
+        "plain": state,
+        "lightning": {"state_dict": {f"model.{name}": value for name, value in state.items()}, "epoch": 3},
+        "data-parallel": {f"module.{name}": value for name, value in state.items()},
+        "safetensors": None,
+    }[form]
+    path = "net.safetensors" if content is None else "net.pt"
+    save_file(state, path) if content is None else torch.save(content, path)
+    words = ["import", path, "--sweep", "foreign", *OPTIONS, "--source", f"a paper, {form}"]
+    assert main(words) == 0
+    signature = capsys.readouterr().out.splitlines()[0]
+    trials = nnray.open(store).trials("foreign")
+    assert trials["trial"].tolist() == [signature]
+    assert trials["status"].tolist() == ["completed"]
+    assert trials["name"].tolist() == [f"a paper, {form}"]
+    images = torch.randn(3, 1, 8, 8)
+    assert torch.equal(analysis.open(store, "foreign")[0].load()(images), network(images))
+    assert main(words) == 0  # the same again changes nothing
+
+
+def test_checkpoints_of_one_architecture_stand_side_by_side(store, capsys, network):
+    torch.save(network.state_dict(), "one.pt")
+    torch.save({name: value + 1 for name, value in network.state_dict().items()}, "other.pt")
+    assert main(["import", "one.pt", "--sweep", "foreign", *OPTIONS]) == 0
+    assert main(["import", "other.pt", "--sweep", "foreign", *OPTIONS]) == 2
+    assert "exists with other weights: tell them apart with --source" in capsys.readouterr().err
+    assert main(["import", "other.pt", "--sweep", "foreign", *OPTIONS, "--source", "other"]) == 0
+    assert len(analysis.open(store, "foreign")) == 2
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("code was run",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"weights": Evil()}, "cannot be read without running code in it"),
+        ({"epoch": 3}, "holds no state dict"),
+        ({"layers.0.weight": torch.zeros(2, 2)}, "the weights don't fit MLP"),
+        (None, "there is no checkpoint net.pt"),
+        (b"nothing", "is not a checkpoint|cannot be read"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused_and_nothing_is_written(store, capsys, content, message):
+    before = sorted(store.rglob("*"))
+    if isinstance(content, bytes):
+        Path("net.pt").write_bytes(content)
+    elif content is not None:
+        torch.save(content, "net.pt")
+    assert main(["import", "net.pt", "--sweep", "foreign", *OPTIONS]) == 2
+    output = capsys.readouterr()
+    (line,) = output.err.splitlines()
+    import re
+
+    assert re.search(message, line)
+    assert "code was run" not in output.out
+    assert sorted(store.rglob("*")) == before
