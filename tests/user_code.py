@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import signal
@@ -231,3 +232,45 @@ class SlowBatches(pl.Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         time.sleep(self.seconds)
+
+
+class FailsSometimes(pl.Callback):
+    """Fails in the second epoch, so often and in such a way as its trial is told to; attempts are noted in a folder.
+
+    Args:
+        folder: Where the attempts are noted: a file per trial, with a line per attempt that says how many cores it had.
+        name: The trial's file in there.
+        how: ``memory`` (Python's MemoryError), ``cuda`` (what PyTorch says), ``kill`` (SIGKILL), ``crash`` (SIGSEGV),
+            ``error`` or ``nan``.
+        times: So many attempts fail.
+    """
+
+    def __init__(self, folder: str, name: str, how: str, times: int = 1) -> None:
+        self.path, self.how, self.times = Path(folder) / name, how, times
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        import ray
+
+        if trainer.current_epoch != 1:
+            return
+        in_worker = ray.is_initialized() and ray.get_runtime_context().get_actor_id() is not None
+        cores = ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0) if in_worker else 0.0
+        with self.path.open("a") as file:
+            file.write(f"{cores:g}\n")
+        if len(self.path.read_text().splitlines()) <= self.times:
+            self._fail(pl_module)
+
+    def _fail(self, module: Any) -> None:
+        if self.how == "memory":
+            raise MemoryError("that much")
+        if self.how == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        if self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "crash":
+            ctypes.string_at(0)
+        if self.how == "nan":
+            with torch.no_grad():
+                next(module.parameters()).fill_(float("nan"))
+            return
+        raise ValueError("mine")

@@ -37,9 +37,9 @@ class EpochLines:
         """Print how it ended and where its files are."""
         self._say(f"{result}: {trial.paths.folder}")
 
-    def left(self, trial: PlannedTrial) -> None:
-        """Print that somebody has interrupted it."""
-        self._say(f"interrupted on request: nnray train goes on with it; {trial.paths.folder}")
+    def left(self, trial: PlannedTrial, why: str) -> None:
+        """Print why it has no result yet."""
+        self._say(f"{why}: {trial.paths.folder}")
 
     def waiting(self, elsewhere: int) -> None:
         """The command has said so."""

@@ -24,6 +24,7 @@ from nnray.cli.store_option import add_store_option, store_paths
 from nnray.cli.sweep_lines import complete, deeds, plan_lines, result_lines, total
 from nnray.errors import SpaceError
 from nnray.space import Resources
+from nnray.store.record import CAUSES
 from nnray.trial.importing import make_importable
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_logger_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what there is to do, and do nothing")
     parser.add_argument("--retry-failed", action="store_true", help="train trials again that failed before")
+    parser.add_argument(
+        "--retry-cause",
+        action="append",
+        default=[],
+        choices=CAUSES,
+        help="the same for those that failed of this cause alone; may be given several times",
+    )
     parser.add_argument("--max-concurrent", metavar="N", type=_positive, help="run at most N trials at a time")
     parser.add_argument(
         "--address",
@@ -85,7 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
         return submit_sweep(arguments, sweep.name, [asked.file])
     store = store_paths(arguments.store)
     modules = CodeSnapshot.take(sys.path, left_out=[store.root])
-    plan = make_plan(sweep, store, asked.folder, asked.settings, arguments.retry_failed)
+    retry = arguments.retry_failed or bool(arguments.retry_cause)
+    plan = make_plan(sweep, store, asked.folder, asked.settings, retry)
+    if not arguments.retry_failed:
+        plan = dataclasses.replace(plan, retry_causes=frozenset(arguments.retry_cause) or None)
     code = code_of(asked.folder, results=[store.root])
     changes = changes_since(plan, code, asked.file)
     if arguments.code_changed == "retrain":

@@ -29,15 +29,22 @@ _ADVICE = {
 def plan_lines(plan: Plan) -> list[str]:
     """Return what is about to be done, the counts of all trials first."""
     counts = plan.counts()
+    continuing = sum(trial.continues and trial.signature not in plan.retrain for trial in plan.trials)
+    counts["run"] -= continuing
     parts = [f"{counts['complete']} complete", f"{counts['resume']} to resume", f"{counts['run']} to run"]
     if counts["stopped"]:
         parts.insert(1, f"{counts['stopped']} stopped early")
     if counts["running"]:
         parts.append(f"{counts['running']} running in another command")
     if counts["failed"]:
-        causes = by_cause([trial.record for trial in plan.trials if trial.state == "failed"])
-        again = "to be tried again" if plan.retry_failed else "--retry-failed tries them again"
+        failed = [trial for trial in plan.trials if trial.state == "failed"]
+        causes = by_cause([trial.record for trial in failed])
+        retried = sum(map(plan.is_retried, failed))
+        some = "to be tried again" if retried == len(failed) else f"{retried} of them to be tried again"
+        again = some if retried else "--retry-failed tries them again"
         parts.append(f"{counts['failed']} failed before ({causes}; {again})")
+    if continuing:
+        parts.append(f"{continuing} to continue from shorter trials")
     if plan.retrain:
         parts.append(f"{len(plan.retrain)} to train anew")
     if plan.stopping:
@@ -49,6 +56,8 @@ def plan_lines(plan: Plan) -> list[str]:
         title = f"{plan.sweep.name}: {len(plan.trials)} trials: "
     lines = [f"{title}{', '.join(parts)}", f"store: {plan.store.root}"]
     lines += plan.notes
+    obstacles = Counter(trial.shorter.obstacle for trial in plan.trials if trial.shorter and trial.shorter.obstacle)
+    lines += [f"{number} train anew although shorter ones exist: {why}" for why, number in obstacles.items()]
     if plan.departed:
         lines.append(f"no longer in the space: {len(plan.departed)} trials; they leave the tables, their folders stay")
     if plan.stopping or plan.withdrawn:
@@ -65,8 +74,9 @@ def deeds(plan: Plan) -> list[str]:
     if plan.stopping or plan.withdrawn:
         number = len(plan.stopping) + len(plan.withdrawn)
         asked.append(f"takes {number} trials from another command, {len(plan.stopping)} of them running")
-    if plan.retrain:
-        asked.append(f"throws the results of {len(plan.retrain)} finished trials away to train them anew")
+    lost = sum(trial.signature in plan.retrain and trial.state != "run" for trial in plan.trials)
+    if lost:
+        asked.append(f"throws the results of {lost} finished trials away to train them anew")
     return asked
 
 

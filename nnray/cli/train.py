@@ -93,6 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
     plan = Plan(sweep, store, (trial,), (), arguments.retry_failed)
     again = trial.state == "failed" and plan.retry_failed
     state = "failed before, training it again" if again else _STATES[trial.state]
+    if trial.shorter is not None and trial.continues:
+        state = f"continuing behind the {trial.shorter.epochs} epochs of {trial.shorter.paths.signature}"
     console.print(f"trial {trial.signature} ({place.name}): {state}", markup=False, soft_wrap=True)
     if trial.state == "failed" and not again:
         return EXIT_FAILED_TRIALS

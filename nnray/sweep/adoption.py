@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from nnray.trial.paths import StorePaths, TrialPaths
 from nnray.trial.signature import SHORT_SIGNATURE
 
 _Outline = tuple[str, ...]
+_CHECKPOINT_OPTIONS = re.compile(r"^checkpoint:\n(?: +.*\n)*", re.MULTILINE)
 
 
 def find_adoptable(store: StorePaths, wanted: Iterable[Configuration], known: frozenset[str]) -> dict[str, TrialPaths]:
@@ -117,8 +119,11 @@ def _shape(configuration: Configuration) -> tuple[Any, ...]:
 
 
 def _outline(text: str) -> _Outline:
-    """Return the keys of a YAML file as nnray writes it, in order, and the classes that it names."""
-    lines = (line.strip() for line in text.splitlines() if ":" in line)
+    """Return the keys of a YAML file as nnray writes it, in order, and the classes that it names.
+
+    Without the options of checkpoints: none of them enters a signature, so a new one makes no folder a candidate.
+    """
+    lines = (line.strip() for line in _CHECKPOINT_OPTIONS.sub("", text).splitlines() if ":" in line)
     return tuple(line if "class_path:" in line else line.partition(":")[0] for line in lines)
 
 

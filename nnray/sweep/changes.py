@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nnray.sweep.code_changes import changed_code, tracked_name
@@ -53,6 +53,8 @@ def changes_since(plan: Plan, code: Code, space: Path) -> Changes:
     how: see :func:`nnray.sweep.code_changes.changed_code`. Where that cannot be told, it is another commit or diff.
     """
     done = [trial for trial in plan.trials if trial.state in ("complete", "stopped") and trial.record is not None]
+    # A trial that goes on from a shorter one is made by whatever made that.
+    done += [replace(trial, record=trial.shorter.record) for trial in plan.trials if trial.shorter and trial.continues]
     folder, own = space.absolute().parent, tracked_name(space)
     states = {state for state in map(_code, done) if None not in (state.commit, code.commit)}
     changed = {state: changed_code(folder, state, code) for state in states}

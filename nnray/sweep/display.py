@@ -136,11 +136,11 @@ class Display:
             self._note_finished(trial, result, running)
         self._line_now_and_then()
 
-    def left(self, trial: PlannedTrial) -> None:
+    def left(self, trial: PlannedTrial, why: str) -> None:
         """Show the trial no longer among the running ones."""
         if self._here.pop(trial.signature, None) is not None:
             self._count("running", "pending")
-        self._say(f"interrupted: {trial.membership.name} ({trial.signature}), on request")
+        self._say(f"{why}: {trial.membership.name} ({trial.signature})")
 
     def waiting(self, elsewhere: int) -> None:
         """Show that another command holds what is left."""

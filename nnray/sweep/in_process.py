@@ -25,7 +25,7 @@ def run_in_process(queue: TrialQueue, run: Run, observer: Observer) -> None:
         outcome = run_trial(trial.paths, trial.configuration, run, partial(_tell, observer, trial))
         queue.settle(trial.signature, outcome)
         if outcome == "interrupted":
-            observer.left(trial)
+            observer.left(trial, "interrupted on request")
         elif outcome != "claimed":
             observer.ended(trial, outcome)
 

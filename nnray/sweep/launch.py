@@ -69,7 +69,7 @@ class _BookObserver:
     def ended(self, trial: PlannedTrial, result: Result) -> None:
         self._books.note(trial.signature)
 
-    def left(self, trial: PlannedTrial) -> None:
+    def left(self, trial: PlannedTrial, why: str) -> None:
         self._books.note(trial.signature)
 
     def waiting(self, elsewhere: int) -> None:

@@ -21,8 +21,8 @@ class Observer(Protocol):
     def ended(self, trial: PlannedTrial, result: Result) -> None:
         """A trial has ended."""
 
-    def left(self, trial: PlannedTrial) -> None:
-        """A running trial was interrupted by somebody; this command doesn't go on with it."""
+    def left(self, trial: PlannedTrial, why: str) -> None:
+        """A running trial has ended without a result; ``why`` says it in a few words, and whether it goes on."""
 
     def waiting(self, elsewhere: int) -> None:
         """That many trials are being trained by another command, and nothing else is left to do at the moment."""
@@ -49,10 +49,10 @@ class Observers:
         for observer in self._observers:
             observer.ended(trial, result)
 
-    def left(self, trial: PlannedTrial) -> None:
+    def left(self, trial: PlannedTrial, why: str) -> None:
         """See :class:`Observer`."""
         for observer in self._observers:
-            observer.left(trial)
+            observer.left(trial, why)
 
     def waiting(self, elsewhere: int) -> None:
         """See :class:`Observer`."""

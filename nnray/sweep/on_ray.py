@@ -23,6 +23,7 @@ from nnray.sweep.launch import Execute
 from nnray.sweep.observer import Observer
 from nnray.sweep.queue import TrialQueue
 from nnray.sweep.ray_cluster import joined
+from nnray.sweep.retry import MAX_LOSSES, Retries, larger
 from nnray.sweep.room import Request, Room
 from nnray.sweep.store_probe import check_store
 from nnray.training.runner import Run
@@ -88,12 +89,18 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
                 )
             node = None
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(slots, _WAITING_TRIALS))
+        cores = max(kind["cpu"] for kind in capacity.nodes)
+
+        def more(resources: Resources) -> Resources | None:
+            return larger(resources, capacity.bundle(resources)["gpu"], cores)
+
         execute = partial(
             _run,
             node=node,
             at_a_time=at_a_time,
             slots=slots,
             request_of=request_of,
+            retries=Retries(more, MAX_LOSSES if steering is None else 0),
             code=options.code,
             steering=steering,
         )
@@ -126,23 +133,25 @@ def _run(
     at_a_time: int | None,
     slots: int,
     request_of: Callable[[Resources], Request],
+    retries: Retries,
     code: CodeSnapshot,
     steering: Steering | None,
 ) -> None:
     from ray import tune
 
     from nnray.sweep import worker
-    from nnray.sweep.tune_hooks import WORKER_DEATHS, Messenger, QueueSearcher
+    from nnray.sweep.tune_hooks import Messenger, QueueSearcher
 
     if queue.is_fed and not (steering is not None and steering.pauses):
         at_a_time = at_a_time or slots  # what waits for room was proposed without the results of what runs meanwhile
     trainable = worker.train if steering is None else steering.trainable
     train = tune.with_parameters(trainable, run=run, code=code)
+    searcher = QueueSearcher(queue, observer, Room(node, at_a_time), request_of, retries)
     with tempfile.TemporaryDirectory(prefix="nnray-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(train, _placement),
             tune_config=tune.TuneConfig(
-                search_alg=QueueSearcher(queue, observer, Room(node, at_a_time), request_of),
+                search_alg=searcher,
                 num_samples=-1,
                 reuse_actors=steering is None or steering.reuses_workers,
                 scheduler=steering,
@@ -150,8 +159,9 @@ def _run(
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=scratch,
-                failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
-                callbacks=[Messenger(queue, observer)],
+                # A scheduler must see a lost trial go on as the same one; else retries depend on causes.
+                failure_config=tune.FailureConfig(max_failures=0 if steering is None else MAX_LOSSES),
+                callbacks=[Messenger(queue, observer, searcher)],
                 verbose=0,
             ),
         )

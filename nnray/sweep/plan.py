@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,10 @@ from nnray.space.sweep import Sweep
 from nnray.store.claim import Claim, is_claimed
 from nnray.store.files import write_text
 from nnray.store.membership import Membership, folder_names, members
-from nnray.store.record import Record
+from nnray.store.record import Cause, Record
 from nnray.store.weights import kept_epochs
 from nnray.sweep.adoption import adopt, find_adoptable, is_half_adopted
+from nnray.sweep.continuation import ShorterTrial, find_shorter, inherit
 from nnray.sweep.departures import of_other_commands
 from nnray.sweep.expansion import expand
 from nnray.trial.configuration import Configuration
@@ -43,6 +45,8 @@ class PlannedTrial:
         former: The folder that holds it under a signature that it had before an option was added, if there is one; to
             be taken over (:mod:`nnray.sweep.adoption`).
         resources: What it occupies while it is trained.
+        shorter: A completed trial that is its beginning; what that has made is taken over if nothing is in the way
+            (:mod:`nnray.sweep.continuation`).
     """
 
     configuration: Configuration
@@ -52,6 +56,12 @@ class PlannedTrial:
     record: Record | None
     former: TrialPaths | None = None
     resources: Resources = field(default_factory=Resources)
+    shorter: ShorterTrial | None = None
+
+    @property
+    def continues(self) -> bool:
+        """Whether it goes on from a shorter trial."""
+        return self.shorter is not None and self.shorter.obstacle is None
 
     @property
     def signature(self) -> str:
@@ -71,6 +81,7 @@ class Plan:
         stopping: Those of the departed that another command is training for the sweep; it will leave them.
         withdrawn: Those of the departed that another command of the sweep would train later; it will not.
         retry_failed: Whether trials that failed before are trained again.
+        retry_causes: Of which causes of failure; None for all.
         retrain: Signatures of trials whose results are thrown away and that are trained anew.
         notes: What a person should know of how the sweep became these trials, a line each.
         search: How the trials are found that are not known yet, if the sweep has a searcher.
@@ -86,6 +97,7 @@ class Plan:
     search: SearchPlan | None = None
     stopping: tuple[TrialPaths, ...] = ()
     withdrawn: tuple[TrialPaths, ...] = ()
+    retry_causes: frozenset[Cause] | None = None
 
     @property
     def total(self) -> int:
@@ -100,9 +112,18 @@ class Plan:
     @property
     def todo(self) -> tuple[PlannedTrial, ...]:
         """The trials to train or wait for, those already started first."""
-        states = ("resume", "running", "run", *(("failed",) if self.retry_failed else ()))
-        wanted = [trial for trial in self.trials if trial.state in states or trial.signature in self.retrain]
+        states = ("resume", "running", "run")
+        wanted = [
+            trial
+            for trial in self.trials
+            if trial.state in states or self.is_retried(trial) or trial.signature in self.retrain
+        ]
         return tuple(sorted(wanted, key=lambda trial: trial.state != "resume"))
+
+    def is_retried(self, trial: PlannedTrial) -> bool:
+        """Tell whether a trial that failed before is to be tried again."""
+        cause = (trial.record.cause if trial.record else None) or "error"
+        return trial.state == "failed" and self.retry_failed and (not self.retry_causes or cause in self.retry_causes)
 
     def counts(self) -> Counter[State]:
         """Return how many trials are in each state."""
@@ -121,6 +142,8 @@ class Plan:
                 enlist(trial.paths, trial.configuration, trial.membership, self.sweep.name)
                 if trial.signature in self.retrain:
                     forget(trial.paths)
+                elif trial.shorter is not None and trial.continues:
+                    inherit(trial.shorter, trial.paths, trial.configuration)
             for paths in self.departed:
                 paths.membership(self.sweep.name).unlink(missing_ok=True)
         except OSError as error:
@@ -176,6 +199,8 @@ def make_plan(
     places = (Membership(name, position, sweep.metric, sweep.mode) for position, name in enumerate(expansion.names))
     entries = map(Entry, expansion.configurations, places, expansion.resources)
     trials = planned_trials(store, list(entries))
+    if sweep.scheduler is not None:  # which would have had its say in the epochs that are taken over
+        trials = tuple(dataclasses.replace(trial, shorter=None) for trial in trials)
     here = {folder.signature for trial in trials for folder in (trial.paths, trial.former) if folder is not None}
     departed = tuple(paths for paths in members(store, sweep.name) if paths.signature not in here)
     stopping, withdrawn = of_other_commands(store, sweep.name, departed)
@@ -216,7 +241,24 @@ def planned_trials(store: StorePaths, entries: Sequence[Entry]) -> tuple[Planned
     missing = [entry.configuration for entry in entries if entry.configuration.signature not in there]
     known = frozenset(entry.configuration.signature for entry in entries)
     former = find_adoptable(store, missing, known) if missing and not there <= known else {}
-    return tuple(_planned(store, entry, there, former.get(entry.configuration.signature)) for entry in entries)
+    trials = [_planned(store, entry, there, former.get(entry.configuration.signature)) for entry in entries]
+    return _with_shorter(store, trials, there)
+
+
+def _with_shorter(store: StorePaths, trials: list[PlannedTrial], there: frozenset[str]) -> tuple[PlannedTrial, ...]:
+    """Return the trials with the shorter ones that are their beginnings."""
+    new = [trial for trial in trials if trial.state == "run" and not (trial.record and trial.record.attempts)]
+    if not new or not there:
+        return tuple(trials)
+    configurations = [trial.configuration for trial in trials if trial.former is None]
+    shorter = find_shorter(store, [trial.configuration for trial in new], configurations, there)
+    if not shorter:
+        return tuple(trials)
+    longer = {trial.signature for trial in new} & shorter.keys()
+    return tuple(
+        dataclasses.replace(trial, shorter=shorter[trial.signature]) if trial.signature in longer else trial
+        for trial in trials
+    )
 
 
 def _planned(store: StorePaths, entry: Entry, there: frozenset[str], former: TrialPaths | None) -> PlannedTrial:

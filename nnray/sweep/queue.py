@@ -138,9 +138,10 @@ class TrialQueue:
         else:
             self._leave(trial, self.dropped if self._is_unlisted(trial) else self.interrupted)
 
-    def try_again(self, signature: str) -> None:
-        """Put a trial that :meth:`take` handed out back, to be handed out once more."""
-        self._ready.append(self._here.pop(signature))
+    def try_again(self, trial: PlannedTrial) -> None:
+        """Put a trial that :meth:`take` handed out back, perhaps with other resources, to be handed out once more."""
+        del self._here[trial.signature]
+        self._ready.append(trial)
 
     @property
     def in_hand(self) -> tuple[PlannedTrial, ...]:

@@ -24,6 +24,7 @@ _ENVIRONMENT = {
     "TUNE_WARN_THRESHOLD_S": "30",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",  # else Tune retries preempted trials by itself, unseen
 }
 _ANSWER_S = 10.0
 _OBJECT_STORE_BYTES = 200_000_000

@@ -11,19 +11,17 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from nnray.space.resources import Resources
+from nnray.store.attempts import note_attempt
 from nnray.store.claim import Claim
-from nnray.store.record import Record, now
+from nnray.store.record import Cause, Record, now
 from nnray.sweep.observer import Observer
 from nnray.sweep.plan import PlannedTrial
 from nnray.sweep.queue import TrialQueue
+from nnray.sweep.retry import Retries
 from nnray.sweep.room import Request, Room
+from nnray.sweep.worker_deaths import OomKills, cause_of_death, error_text, is_on_this_host
+from nnray.training.crash_report import crash_told_in
 from nnray.training.runner import Outcome
-
-WORKER_DEATHS = 3
-"""A trial whose worker dies (a crash in compiled code, a lost node) is resumed elsewhere this many times."""
-
-
-_WORKER_LOST = f"its worker process died {WORKER_DEATHS + 1} times (a crash in compiled code, or out of memory)"
 
 
 class NotSaved:
@@ -37,12 +35,23 @@ class QueueSearcher(NotSaved, Searcher):
     """Feeds Tune from the queue; Tune asks for the next trial whenever it has room for one."""
 
     def __init__(
-        self, queue: TrialQueue, observer: Observer, room: Room, request_of: Callable[[Resources], Request]
+        self,
+        queue: TrialQueue,
+        observer: Observer,
+        room: Room,
+        request_of: Callable[[Resources], Request],
+        retries: Retries,
     ) -> None:
         super().__init__()
         self._queue, self._observer = queue, observer
         self._room, self._request_of = room, request_of
+        self._retries, self._oom_kills = retries, OomKills()
         self._trials: dict[str, PlannedTrial] = {}
+        self._of_tune: dict[str, Any] = {}
+
+    def started(self, trial: Any) -> None:
+        """Note Tune's own view of a trial, which knows why a worker died."""
+        self._of_tune[trial.trial_id] = trial
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial, None if there is none at the moment, or FINISHED."""
@@ -67,16 +76,36 @@ class QueueSearcher(NotSaved, Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Note what became of a trial."""
-        trial = self._trials.pop(trial_id)
+        trial, of_tune = self._trials.pop(trial_id), self._of_tune.pop(trial_id, None)
         self._room.release(trial_id)
         outcome = _outcome(trial, result) if not error else "failed"
         if outcome == "failed":
-            _record_failure(trial, (result or {}).get("error") or _WORKER_LOST)
+            cause = self._cause(trial, of_tune, None if error else result)
+            again = self._retries.next_attempt(trial, cause)
+            if again is not None:
+                note_attempt(trial.paths, cause)
+                self._queue.try_again(again)
+                self._observer.left(trial, f"{cause}, to be tried again")
+                return
         self._queue.settle(trial.signature, outcome)
         if outcome == "interrupted":
-            self._observer.left(trial)
+            self._observer.left(trial, "interrupted on request")
         elif outcome != "claimed":
             self._observer.ended(trial, outcome)
+
+    def _cause(self, trial: PlannedTrial, of_tune: Any, result: dict[str, Any] | None) -> Cause:
+        """Return why a trial failed; where its worker could not record that, it is recorded here."""
+        if result and "error" not in result:
+            record = Record.read(trial.paths.record)
+            return (record.cause if record else None) or "error"
+        if result:
+            cause: Cause = "out-of-memory" if result["error"].startswith("MemoryError") else "error"
+            line: str = result["error"]
+        else:
+            killed = self._oom_kills.any_since() and (of_tune is None or is_on_this_host(of_tune))
+            cause, line = cause_of_death(error_text(of_tune) if of_tune else "", trial.paths.crash, killed)
+        _record_failure(trial, line, cause)
+        return cause
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing."""
@@ -98,8 +127,8 @@ def _outcome(trial: PlannedTrial, result: dict[str, Any] | None) -> Outcome:
 class Messenger(NotSaved, Callback):
     """Passes on what Tune hears of running trials."""
 
-    def __init__(self, queue: TrialQueue, observer: Observer) -> None:
-        self._queue, self._observer = queue, observer
+    def __init__(self, queue: TrialQueue, observer: Observer, searcher: QueueSearcher) -> None:
+        self._queue, self._observer, self._searcher = queue, observer, searcher
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Leave if somebody has asked the command to stop."""
@@ -107,6 +136,7 @@ class Messenger(NotSaved, Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell that a trial runs."""
+        self._searcher.started(trial)
         planned = self._queue.running(trial.config["signature"])
         if planned is not None:
             self._observer.started(planned)
@@ -120,7 +150,7 @@ class Messenger(NotSaved, Callback):
             self._observer.epoch_ended(planned, result["epoch"], result["metrics"])
 
 
-def _record_failure(trial: PlannedTrial, error: str) -> None:
+def _record_failure(trial: PlannedTrial, error: str, cause: Cause) -> None:
     """Record the failure of a trial whose worker could not do it itself."""
     claim = Claim.acquire(trial.paths.claim)
     if claim is None:
@@ -128,4 +158,9 @@ def _record_failure(trial: PlannedTrial, error: str) -> None:
     with claim, contextlib.suppress(OSError):  # the disk may be what failed
         record = Record.read(trial.paths.record) or Record(signature=trial.configuration.full_signature)
         if record.status in ("pending", "running"):
-            dataclasses.replace(record, status="failed", ended=now(), error=error).write(trial.paths.record)
+            crash = crash_told_in(trial.paths.crash)
+            failed = dataclasses.replace(
+                record, status="failed", ended=now(), error=error, traceback=crash, cause=cause
+            )
+            failed.write(trial.paths.record)
+            trial.paths.crash.unlink(missing_ok=True)

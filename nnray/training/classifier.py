@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -31,6 +31,9 @@ class Classifier(pl.LightningModule):
         scheduler_interval: Whether the scheduler advances after each epoch or after each optimizer step.
         scheduler_monitor: The metric that ``ReduceLROnPlateau`` watches.
     """
+
+    #: What an epoch does doesn't depend on how many there are going to be: a longer trial can go on from a shorter one.
+    length_free: ClassVar[bool] = True
 
     def __init__(
         self,

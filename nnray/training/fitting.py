@@ -79,7 +79,7 @@ def fit(
         if epoch >= first_epoch or (epoch + 1 == first_epoch and not options.is_due(epoch)):  # kept when it was left
             path.unlink()
 
-    resume = ResumeState(paths.resume, state, on_epoch)
+    resume = ResumeState(paths.resume, state, on_epoch, keep_last=options.keep_state)
     flat = configuration.flat()
     hyperparameters = {HYPER + key: flat[key] for key in perturbed if isinstance(flat.get(key), (int, float))}
     recorder = EpochRecorder(paths, options, model, rows, resume.epoch_ended, hyperparameters)

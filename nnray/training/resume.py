@@ -38,17 +38,25 @@ class ResumeState(Callback):
         state: What :func:`read_resume_state` found there, or None to start from the beginning.
         on_epoch: Called with the row of each epoch when the state behind it is kept; may raise StopTraining or
             InterruptTraining (:mod:`nnray.training.stopping`).
+        keep_last: Whether to keep the state behind the last epoch, too.
 
     Attributes:
         stopped: Whether the training was stopped before its last epoch.
     """
 
-    def __init__(self, path: Path, state: dict[str, Any] | None, on_epoch: Callable[[Row], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        state: dict[str, Any] | None,
+        on_epoch: Callable[[Row], None] | None = None,
+        keep_last: bool = False,
+    ) -> None:
         self._path = path
         self._state = state
         self._elapsed_s = float(state["elapsed_s"]) if state else 0.0
         self._started = time.perf_counter()
         self._on_epoch = on_epoch
+        self._keep_last = keep_last
         self._untold: Row | None = None
         self._request: LeaveTraining | None = None
         self.stopped = False
@@ -79,14 +87,7 @@ class ResumeState(Callback):
                 generator.set_state(saved)
             self._state = None
         elif trainer.current_epoch > 0:
-            state = {
-                "format": FORMAT,
-                "epoch": trainer.current_epoch,
-                "elapsed_s": self.elapsed_s,
-                "random": random_state(),
-            }
-            with replacing(self._path) as beside:
-                torch.save({**state, **_collect(trainer, pl_module)}, beside)
+            self._keep(trainer, pl_module)
             try:
                 self._tell()
                 if self._request is not None:
@@ -96,9 +97,21 @@ class ResumeState(Callback):
                 raise StopIteration from None  # which ends Lightning's loop over the epochs; on_train_end is called
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell of the last epoch."""
+        """Keep the state that a further epoch would begin with, if that is wanted, and tell of the last epoch."""
+        if self._keep_last and trainer.current_epoch == trainer.max_epochs:
+            self._keep(trainer, pl_module)
         with contextlib.suppress(LeaveTraining):  # there is nothing left to leave
             self._tell()
+
+    def _keep(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        state = {
+            "format": FORMAT,
+            "epoch": trainer.current_epoch,
+            "elapsed_s": self.elapsed_s,
+            "random": random_state(),
+        }
+        with replacing(self._path) as beside:
+            torch.save({**state, **_collect(trainer, module)}, beside)
 
     def _tell(self) -> None:
         row, self._untold = self._untold, None

@@ -76,13 +76,14 @@ def run_trial(
         What became of the trial; ``interrupted`` if it is to be continued later, ``claimed`` if another process is
         training it.
     """
+    keep_state = configuration.values["checkpoint"]["keep_state"]
     claim = Claim.acquire(paths.claim, sweep=run.sweep)
     if claim is None:
         return "claimed"
     with claim:
         before = Record.read(paths.record) or Record(signature=configuration.full_signature)
         if before.status in ("completed", "stopped") or _failed_just_now(before, run):
-            if before.status == "completed":  # its runner may have been killed before it came to this
+            if before.status == "completed" and not keep_state:  # its runner may have been killed just before this
                 paths.resume.unlink(missing_ok=True)
             return before.status  # type: ignore[return-value]
         if paths.config.read_text(encoding="utf-8") != (text := configuration.yaml()):
@@ -97,6 +98,7 @@ def run_trial(
             cause=None,
             attempts=before.attempts + 1,
             former_attempts=former_attempts(before, paths),
+            continued_from=before.continued_from if paths.resume.exists() else None,
             started=before.started or now(),
             ended=None,
             host=socket.gethostname(),
@@ -117,7 +119,7 @@ def run_trial(
         release_memory()
         record.write(paths.record)
         paths.stop.unlink(missing_ok=True)
-        if record.status == "completed":
+        if record.status == "completed" and not keep_state:
             paths.resume.unlink(missing_ok=True)
         if record.status in ("completed", "stopped"):
             discard_exploit(paths)

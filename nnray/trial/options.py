@@ -86,14 +86,18 @@ class CheckpointOptions:
         keep: Keep all of them, only the last, or only the best by ``monitor``.
         monitor: The metric that tells which epoch is best.
         mode: Whether a larger (max) or a smaller (min) value of ``monitor`` is better.
+        keep_state: Keep also the state behind the last epoch, from which a trial with more epochs can go on.
     """
 
     every_n_epochs: int = 1
     keep: Literal["all", "last", "best"] = "all"
     monitor: str = "val_acc"
     mode: Literal["max", "min"] = "max"
+    keep_state: bool = False
 
-    unsigned_arguments: ClassVar[frozenset[str]] = frozenset({"every_n_epochs", "keep", "monitor", "mode"})
+    unsigned_arguments: ClassVar[frozenset[str]] = frozenset(
+        {"every_n_epochs", "keep", "monitor", "mode", "keep_state"}
+    )
 
     def __post_init__(self) -> None:
         """Refuse an interval that keeps nothing."""

@@ -153,7 +153,7 @@ class SearchSource:
         if trial.former is not None:
             adopt(trial.former, trial.paths)
         enlist(trial.paths, trial.configuration, membership, sweep.name)
-        if trial.state == "failed" and self._plan.retry_failed:
+        if self._plan.is_retried(trial):
             trial = replace(trial, state="run")
         self._trials[trial.signature] = trial
         self._unfinished.add(trial.signature)
