@@ -17,7 +17,7 @@ MISTAKES = [
     ({"modle": 1}, "modle: there is no such key; did you mean 'model'?"),
     ({"modle.width": 1}, "modle: there is no such key; did you mean 'model'?"),
     ({"trainer.max_epoch": 1}, "trainer.max_epoch: there is no such key; did you mean 'max_epochs'?"),
-    ({"checkpoint": {"keeps": 1}}, "checkpoint.keeps: there is no such key; did you mean 'keep'?"),
+    ({"checkpoint": {"keeps": 1}}, "checkpoint.keeps: there is no such key; did you mean 'keep' or 'keep_state'?"),
     ({"model.widht": 3}, "model.init_args.widht: SimpleCNN has no such argument; did you mean 'width'?"),
     (
         {"optimizer.momentum": 1},
