@@ -124,7 +124,13 @@ def test_every_key_is_there_with_its_default():
     assert values["optimizer"]["init_args"]["betas"] == [0.9, 0.999]
     assert values["task"]["class_path"] == "nnray.training.Classifier"
     assert values["trainer"]["max_epochs"] == 10
-    assert values["checkpoint"] == {"every_n_epochs": 1, "keep": "all", "monitor": "val_acc", "mode": "max", "keep_state": False}
+    assert values["checkpoint"] == {
+        "every_n_epochs": 1,
+        "keep": "all",
+        "monitor": "val_acc",
+        "mode": "max",
+        "keep_state": False,
+    }
 
 
 SPELLINGS = [
