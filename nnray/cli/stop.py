@@ -28,7 +28,10 @@ _LOOK_EVERY_S = 0.1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument(
-        "names", metavar="SWEEP|TRIAL", nargs="+", help="a sweep's name, or a trial's signature or its first digits"
+        "names",
+        metavar="SWEEP|TRIAL",
+        nargs="+",
+        help="a sweep's name, or a trial's signature, its first digits, or SWEEP/NAME",
     )
     add_store_option(parser)
     add_address_option(parser)
@@ -70,10 +73,11 @@ def _sweeps(store: StorePaths) -> set[str]:
 
 
 def _trial(store: StorePaths, name: str, sweeps: set[str]) -> StoredTrial:
-    from nnray.store.store import Store
+    from nnray.store.finding import find_trial
+    from nnray.store.stored_trial import StoredTrial
 
-    if set(name) <= set("0123456789abcdef"):
-        return Store(store).trial(name)
+    if "/" in name or set(name) <= set("0123456789abcdef"):
+        return StoredTrial(find_trial(store, name))
     raise StoreError(f"there is no sweep {name!r} in {store.root}{did_you_mean(name, sweeps)}")
 
 
