@@ -1,9 +1,9 @@
 """Schedulers beside random search: how good a network each finds with the same number of epochs trained.
 
-The networks are small ones on scikit-learn's digits whose learning rate, weight decay, momentum and batch size are drawn
-at random, with fixed seeds. A trial trained to its end takes 9 epochs, and every side has 72 epochs in all, counted in
-the order in which they were trained: 8 whole trials for random search, more for a scheduler that stops the bad ones. What
-counts is the lowest validation loss that was reached within them.
+The networks are small ones on scikit-learn's digits whose learning rate, weight decay, momentum and batch size are
+drawn at random, with fixed seeds. A trial trained to its end takes 9 epochs, and every side has 72 epochs in all,
+counted in the order in which they were trained: 8 whole trials for random search, more for a scheduler that stops the
+bad ones. What counts is the lowest validation loss that was reached within them.
 
 Random search is the distribution over many draws of 8 from 40 trials trained to their end; each scheduler is given the
 same 32 other draws, population based training the first 8 of them.

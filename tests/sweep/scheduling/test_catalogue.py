@@ -76,7 +76,10 @@ def test_an_object_is_copied_and_keeps_what_it_has() -> None:
     ("spec", "message"),
     [
         ("ahsa", r"scheduler: there is no 'ahsa'; did you mean 'asha'\?"),
-        ({"name": "asha", "grace_perod": 2}, r"scheduler asha: there is no argument 'grace_perod'; did you mean 'grace_period'\?"),
+        (
+            {"name": "asha", "grace_perod": 2},
+            r"scheduler asha: there is no argument 'grace_perod'; did you mean 'grace_period'\?",
+        ),
         ({"name": "asha", "grace_period": 50}, "scheduler asha: grace_period must be <= max_t!"),
         ({"name": "pbt"}, "scheduler pbt: You must specify at least one of `hyperparam_mutations`"),
         ({"grace_period": 2}, "scheduler: the dict has no 'name'"),

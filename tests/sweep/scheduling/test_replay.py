@@ -104,7 +104,7 @@ def test_a_resumed_trial_stands_where_it_was(store: StorePaths) -> None:
     trial = _Trial("resumed")
     scheduler.on_trial_add(_Controller(), trial)
     tell_rows(scheduler, _Controller(), trial, _rows([0.2, 0.3, 0.4], 0.0))
-    assert {milestone: values for milestone, values in scheduler._brackets[0]._rungs} == {
+    assert dict(scheduler._brackets[0]._rungs) == {
         9: {},
         3: {"resumed": 0.4},
         1: {"resumed": 0.2},

@@ -29,10 +29,10 @@ sweep = Sweep(
     base={{
         "model": "user_code.Tiny",
         "data": {{"class_path": "nnray.data.Digits", "init_args": {{"batch_size": 256}}}},
-        "trainer": {{"max_epochs": {epochs}, "callbacks": {callbacks}}},
+        "trainer": {{"max_epochs": {epochs}}},
         "checkpoint": {{"every_n_epochs": 2}},
     }},
-    space={{"optimizer.lr": grid({rates})}},
+    space={{"optimizer.lr": grid(0.03, 0.0001, 0.02, 0.001, 0.01, 0.0003)}},
     metric={metric!r},
     scheduler={scheduler!r},
 )
@@ -58,11 +58,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _write(
-    folder: Path, scheduler: Any, metric: str = "val_acc", rates: str = "0.03, 0.0001, 0.02, 0.001, 0.01, 0.0003", **slow: float
-) -> None:
-    callbacks = [{"class_path": "user_code.Slow", "init_args": slow}] if slow else None
-    text = SPACE.format(epochs=EPOCHS, callbacks=callbacks, metric=metric, scheduler=scheduler, rates=rates)
+def _write(folder: Path, scheduler: Any, metric: str = "val_acc") -> None:
+    text = SPACE.format(epochs=EPOCHS, metric=metric, scheduler=scheduler)
     (folder / "study.py").write_text(text)
 
 
