@@ -161,7 +161,7 @@ class Steering(NotSaved, TrialScheduler):
 
     def _check_metric(self, metrics: dict[str, Any]) -> None:
         metric = self.scheduler.metric
-        if metric in metrics or type(self.scheduler) is FIFOScheduler:
+        if metric is None or metric in metrics or type(self.scheduler) is FIFOScheduler:
             return
         self.error = SpaceError(
             f"scheduler: the trials of {self._sweep} report no metric {metric!r}{did_you_mean(str(metric), metrics)}"
