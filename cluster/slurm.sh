@@ -34,11 +34,18 @@ port=$((20000 + SLURM_JOB_ID % 20000))   # several jobs may share a node
 ray=(ray start --block --disable-usage-stats --num-cpus="${SLURM_CPUS_PER_TASK:-1}")
 [[ -z ${SLURM_GPUS_ON_NODE:-} ]] || ray+=(--num-gpus="$SLURM_GPUS_ON_NODE")
 
-stop() { kill "${steps[@]}" 2>/dev/null || true; wait "${steps[@]}" 2>/dev/null || true; }
+folder=/tmp/ray-$SLURM_JOB_ID             # and users must not meet in /tmp/ray
+
+stop() {
+  kill "${steps[@]}" 2>/dev/null || true
+  wait "${steps[@]}" 2>/dev/null || true
+  for node in "${nodes[@]}"; do "${step[@]}" --nodelist="$node" rm -rf "$folder" || true; done
+}
 steps=()
 trap stop EXIT
 
-"${step[@]}" --nodelist="$head" "${ray[@]}" --head --node-ip-address="$ip" --port="$port" --include-dashboard=false &
+"${step[@]}" --nodelist="$head" "${ray[@]}" --head --node-ip-address="$ip" --port="$port" --temp-dir="$folder" \
+  --include-dashboard=false &
 steps+=($!)
 for node in "${nodes[@]:1}"; do
   "${step[@]}" --nodelist="$node" "${ray[@]}" --address="$ip:$port" &

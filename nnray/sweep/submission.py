@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from nnray.errors import SpaceError
 from nnray.store.location import STORE_VARIABLE
 from nnray.sweep.source_files import source_files
+from nnray.training.code import code_of, send_along
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -141,4 +142,5 @@ def _packed(folder: Path | None) -> Iterator[Path | None]:
             target = Path(copy, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(folder / name, target)
+        send_along(code_of(folder), Path(copy))
         yield Path(copy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -12,6 +14,7 @@ _LARGEST_DIFF = 10_000_000
 _LARGEST_FILE = 1_000_000
 _LARGEST_SUM = 20_000_000
 _MOST_FILES = 1000
+_SENT_ALONG = ".nnray-code.json"
 _DIFF = ("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-renames", "--no-relative", "--full-index")
 _PREFIXES = ("--src-prefix=a/", "--dst-prefix=b/")
 _SECRET = re.compile(
@@ -54,11 +57,24 @@ def code_of(folder: Path, results: Iterable[Path] = ()) -> Code:
     """
     commit = git_output(folder, "rev-parse", "HEAD")
     if commit is None:
-        return Code()
+        return _sent_along(folder)
     diff = git_output(folder, *_DIFF, *_PREFIXES)
     if diff is not None and len(diff) > _LARGEST_DIFF:
         diff = f"{diff[:_LARGEST_DIFF]}{CUT}{len(diff)} characters\n"
     return Code(commit.strip(), diff, *_untracked(folder, results))
+
+
+def send_along(code: Code, copy: Path) -> None:
+    """Let :func:`code_of` tell ``code`` in ``copy``, a copy of a repository's files without ``.git``."""
+    if code.commit is not None:
+        (copy / _SENT_ALONG).write_text(json.dumps({"commit": code.commit, "diff": code.diff}))
+
+
+def _sent_along(folder: Path) -> Code:
+    for place in (folder, *folder.absolute().parents):
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return Code(**json.loads((place / _SENT_ALONG).read_text()))
+    return Code()
 
 
 def git_output(folder: Path, *arguments: str) -> str | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -36,9 +38,13 @@ class StartedNode:
     def __init__(
         self, words: list[str], log: Path, before: tuple[str, ...] = (), dashboard: bool = False, **environment: str
     ) -> None:
+        self._folder: str | None = None
         common = ["--block", f"--object-store-memory={_STORE_BYTES}", "--disable-usage-stats"]
         if "--head" in words:
             common.append(f"--include-dashboard={str(dashboard).lower()}")
+            # Of its own, for jobs ask it which cluster is the latest; short, for there are sockets in it.
+            self._folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+            common.append(f"--temp-dir={self._folder}")
         with log.open("w") as output:
             self._process = subprocess.Popen(
                 [*before, *_RAY, "start", *words, *common],
@@ -58,6 +64,8 @@ class StartedNode:
         for pid in _session(self._process.pid):
             os.kill(pid, signal.SIGKILL)
         self._process.wait()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _session(leader: int) -> list[int]:

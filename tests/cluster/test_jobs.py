@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,16 +78,22 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_sweep_is_submitted_and_followed(server: tuple[str, Path], study: Path) -> None:
     address, store = server
+    git = ["git", "-C", str(study), "-c", "user.name=me", "-c", "user.email=me@localhost"]
+    for words in (["init", "-q"], ["add", "--all"], ["commit", "-q", "-m", "study"]):
+        subprocess.run([*git, *words], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     status, output = nnray(study, "sweep", "study.py", "--address", address, **OPEN)
     assert status == 0, output
     job = output.partition(" as the job ")[2].partition(";")[0]
     assert f"nnray logs {job} -f --address {address}" in output
 
     status, output = nnray(study, "logs", job, "-f", "--address", address, **OPEN)
-    assert (status, output.splitlines()[0]) == (0, "study: 2 trials: 0 complete, 0 to resume, 2 to run"), output
+    assert status == 0, output
+    assert "study: 2 trials: 0 complete, 0 to resume, 2 to run" in output.splitlines()
     assert "2 of 2 trials complete" in output
     records = [json.loads(path.read_text()) for path in store.glob("trials/*/record.json")]
     assert [record["status"] for record in records] == ["completed"] * 2
+    assert [record["git_commit"] for record in records] == [commit] * 2
     logs = [path.read_text() for path in store.glob("trials/*/log.txt")]
     assert all("hello from" in log for log in logs)
     assert not any(f"hello from {study}" in log for log in logs)
