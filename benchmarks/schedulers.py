@@ -80,7 +80,8 @@ def measure(folder: Path, schedulers: list[str], seed: int) -> dict[str, Any]:
         rows = _sweep(folder / name, drawn(trials, seed), scheduler).head(BUDGET)
         sides[name] = {"best": rows[METRIC].min(), "trials": rows["trial"].nunique(), "epochs": len(rows)}
     libraries = {library: version(library) for library in ("torch", "ray", "lightning")}
-    return {"sides": sides, "seed": seed, "machine": platform.machine(), "cores": os.cpu_count(), "versions": libraries}
+    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "load_average": os.getloadavg()}
+    return {"sides": sides, "seed": seed, **machine, "versions": libraries}
 
 
 def drawn(count: int, seed: int) -> list[dict[str, Any]]:
