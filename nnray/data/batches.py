@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from nnray.data.random_state import derive_seed, isolated_random_state
 from nnray.data.splits import LabelledImages
+from nnray.errors import DataError
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W), float32, normalized; labels (B,), int64."""
@@ -35,6 +37,26 @@ class Normalization(NamedTuple):
         return images.to(torch.float32).sub(self.offset).mul_(self.scale)
 
 
+@dataclass(frozen=True)
+class Share:
+    """The part of the images that one of several workers takes: they are told in parts that follow one another.
+
+    Attributes:
+        worker: Which worker, from 0.
+        workers: How many there are.
+    """
+
+    worker: int = 0
+    workers: int = 1
+
+    def of(self, images: int) -> slice:
+        """Return the worker's part of so many images; the parts differ by one image at most."""
+        return slice(self.worker * images // self.workers, (self.worker + 1) * images // self.workers)
+
+
+EVERYTHING = Share()
+
+
 class OrderedBatches:
     """The batches of an evaluation: all images in their order, never augmented; the last batch may be smaller.
 
@@ -42,10 +64,14 @@ class OrderedBatches:
         data: Images and labels, on the device on which the batches are wanted.
         batch_size: Images in a batch.
         normalize: What is done to the images of each batch; on the device of ``data``.
+        share: The part of the data that this process evaluates.
     """
 
-    def __init__(self, data: LabelledImages, batch_size: int, normalize: Normalization) -> None:
-        self.data = data
+    def __init__(
+        self, data: LabelledImages, batch_size: int, normalize: Normalization, share: Share = EVERYTHING
+    ) -> None:
+        part = share.of(len(data.labels))
+        self.data = LabelledImages(data.images[part], data.labels[part])
         self.batch_size = batch_size
         self.normalize = normalize
 
@@ -76,6 +102,11 @@ class ShuffledBatches:
         augment: Modules that are applied in this order to the images of each batch, in the dtype of ``data``. They may
             draw from the global generators of Python, NumPy and torch.
         drop_last: Whether a last batch that is smaller than the others is left out.
+        share: The part of each batch that this process trains on. Batches are drawn and augmented as a whole, so that
+            all workers together see what one would.
+
+    Raises:
+        DataError: If a batch is too small for each worker to have a part of it.
     """
 
     def __init__(
@@ -86,8 +117,10 @@ class ShuffledBatches:
         seed: int,
         augment: Sequence[nn.Module] = (),
         drop_last: bool = False,
+        share: Share = EVERYTHING,
     ) -> None:
         self.data = data
+        self.share = share
         self.batch_size = batch_size
         self.normalize = normalize
         self.seed = seed
@@ -96,6 +129,16 @@ class ShuffledBatches:
         self.epoch = 0
         self._position = (0, 0)  # epoch and index of the batch that comes next
         self._continue_at: tuple[int, int] | None = None
+        smallest = min((self.images_in(index) for index in (0, len(self) - 1) if len(self)), default=share.workers)
+        if smallest < share.workers:
+            raise DataError(
+                f"a training batch of {smallest} images cannot be divided among {share.workers} workers: choose "
+                "another batch_size, or drop_last"
+            )
+
+    def images_in(self, index: int) -> int:
+        """Return how many images the batch at ``index`` has, those of all workers together."""
+        return min(self.batch_size, len(self.data.labels) - index * self.batch_size)
 
     @property
     def sampler(self) -> ShuffledBatches:
@@ -138,10 +181,14 @@ class ShuffledBatches:
         images, labels = self.data
         chosen = self.order(epoch).split(self.batch_size)
         for index in range(start, len(self)):
-            batch = images.index_select(0, chosen[index])
+            own = self.share.of(len(chosen[index]))
             if self.augment:
+                batch = images.index_select(0, chosen[index])
                 with isolated_random_state(derive_seed("augmentation", self.seed, epoch, index), images.device):
                     for module in self.augment:
                         batch = module(batch)
+                batch = batch[own]
+            else:
+                batch = images.index_select(0, chosen[index][own])
             self._position = (epoch, index + 1)
-            yield self.normalize(batch), labels.index_select(0, chosen[index])
+            yield self.normalize(batch), labels.index_select(0, chosen[index][own])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 
 import torch
 
+from nnray.data.node_sharing import shared_splits
 from nnray.data.splits import Splits
 
 # Two, so that a data set can lie on the CPU and on the GPU, or two data sets can take turns.
@@ -25,7 +26,7 @@ def cached_splits(key: Hashable, device: torch.device, load: Callable[[], Splits
     with _lock:
         if (key, device) not in _cached:
             elsewhere = (splits for (other, _), splits in _cached.items() if other == key)
-            splits = next(elsewhere, None) or load()
+            splits = next(elsewhere, None) or shared_splits(key, load)
             _cached[key, device] = splits.to(device)
             while len(_cached) > _CAPACITY:
                 _cached.popitem(last=False)

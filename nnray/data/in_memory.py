@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from nnray.data.batches import Normalization, OrderedBatches, ShuffledBatches
+from nnray.data.batches import Normalization, OrderedBatches, Share, ShuffledBatches
 from nnray.data.cache import cached_splits
 from nnray.data.random_state import isolated_random_state
 from nnray.data.splits import LabelledImages, Splits
@@ -125,19 +125,12 @@ class InMemoryDataModule(LightningDataModule, ABC):
         self._splits = cached_splits((type(self), self.splits_key()), device, self._load_checked)
 
     def train_dataloader(self) -> ShuffledBatches:
-        """Return the training batches.
-
-        Raises:
-            DataError: If several processes train one model: each would be given every image.
-        """
-        if self.trainer is not None and self.trainer.world_size > 1:
-            raise DataError(
-                f"{type(self).__name__} trains on one device; a trainer with {self.trainer.world_size} processes needs "
-                "a data module with DataLoaders"
-            )
+        """Return the training batches; where several workers train one network, this one's part of each."""
         train = self.splits.train
         augment = [module.to(train.images.device) for module in self.augment]
-        return ShuffledBatches(train, self.batch_size, self._normalization(), self.seed, augment, self.drop_last)
+        return ShuffledBatches(
+            train, self.batch_size, self._normalization(), self.seed, augment, self.drop_last, self._share()
+        )
 
     def val_dataloader(self) -> OrderedBatches:
         """Return the validation batches."""
@@ -164,7 +157,10 @@ class InMemoryDataModule(LightningDataModule, ABC):
         return self.val_dataloader() if split == "val" else self.test_dataloader()
 
     def _evaluation_batches(self, data: LabelledImages) -> OrderedBatches:
-        return OrderedBatches(data, _EVALUATION_FACTOR * self.batch_size, self._normalization())
+        return OrderedBatches(data, _EVALUATION_FACTOR * self.batch_size, self._normalization(), self._share())
+
+    def _share(self) -> Share:
+        return Share() if self.trainer is None else Share(self.trainer.global_rank, self.trainer.world_size)
 
     def _normalization(self) -> Normalization:
         def per_channel(values: list[float]) -> Tensor:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import repeat
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +66,11 @@ def expand(sweep: Sweep, folder: Path, settings: Mapping[str, Any] | None = None
         raise SpaceError(f"the sweep {sweep.name} has no trials: what its field 'trials' gives is empty")
     names = dict(zip(configurations, configuration_names([c.values for c in configurations.values()]), strict=True))
     _refuse_impossible_parts(configurations.values())
+    resources = tuple(_resources(sweep, configurations.values(), names))
     return Expansion(
-        tuple(configurations.values()),
+        tuple(map(with_workers, configurations.values(), resources)),
         tuple(names.values()),
-        tuple(_resources(sweep, configurations.values(), names)),
+        resources,
         tuple(_duplicates(merged, numbers, names)),
     )
 
@@ -82,6 +82,12 @@ def _population(sweep: Sweep) -> str | None:
     from nnray.sweep.scheduling import population_source
 
     return population_source(sweep)
+
+
+def with_workers(configuration: Configuration, resources: Resources) -> Configuration:
+    """Return the configuration of a trial with these resources: how many workers train it is a part of it."""
+    same = configuration.values["workers"] == resources.workers
+    return configuration if same else configuration.with_workers(resources.workers)
 
 
 def _duplicates(merged: list[tuple[int, str]], numbers: Mapping[str, int], names: Mapping[str, str]) -> list[str]:
@@ -96,15 +102,25 @@ def _duplicates(merged: list[tuple[int, str]], numbers: Mapping[str, int], names
 
 
 def _resources(sweep: Sweep, configurations: Iterable[Configuration], names: Mapping[str, str]) -> Iterator[Resources]:
-    if not callable(sweep.resources):
-        yield from repeat(Resources.of(sweep.resources), len(names))
-        return
     for configuration in configurations:
         yield resources_of(sweep, configuration, names[configuration.full_signature])
 
 
 def resources_of(sweep: Sweep, configuration: Configuration, name: str) -> Resources:
-    """Return what one trial of ``sweep`` occupies; a SpaceError tells the trial's ``name``."""
+    """Return what one trial of ``sweep`` occupies; a SpaceError tells the trial's ``name``.
+
+    Where only one of the sweep and the configuration asks for several workers, that counts.
+    """
+    resources, workers = _stated_resources(sweep, configuration, name), configuration.values["workers"]
+    if 1 != resources.workers != workers != 1:
+        raise SpaceError(
+            f"resources: {resources.workers} workers are asked for, but the configuration says workers: {workers} "
+            f"(of the trial {name})"
+        )
+    return resources if resources.workers != 1 or workers == 1 else replace(resources, workers=workers)
+
+
+def _stated_resources(sweep: Sweep, configuration: Configuration, name: str) -> Resources:
     if not callable(sweep.resources):
         return Resources.of(sweep.resources)
     copied = json.loads(json.dumps(configuration.values))  # what the function does to it stays its own affair

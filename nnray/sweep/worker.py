@@ -54,7 +54,8 @@ def train_steered(
         code: See :func:`train`.
         report: Takes a result to Tune; raises LeaveTraining to end the trial, SystemExit if Tune has dropped it.
     """
-    _warm_up(code)
+    warm_up(code, run)
+    from nnray.sweep.data_parallel import WorkerDiedError, train_together
     from nnray.training.runner import run_trial
     from nnray.training.stopping import InterruptTraining
     from nnray.trial import resolve
@@ -73,8 +74,13 @@ def train_steered(
     folder = Path(config["folder"])
     try:
         wait_for_folder(folder)
-        configuration = resolve(load_yaml(config["configuration"]))
-        outcome = run_trial(TrialPaths(folder), configuration, run, report_epoch)
+        if config["request"]["workers"] > 1:
+            outcome = train_together(config, run, code, report_epoch)
+        else:
+            configuration = resolve(load_yaml(config["configuration"]))
+            outcome = run_trial(TrialPaths(folder), configuration, run, report_epoch)
+    except WorkerDiedError:
+        raise  # Tune starts the trial again, as if this process had died
     except Exception as error:  # not the trial's own failure: a module that this host lacks, a full disk
         line = " ".join(f"{type(error).__name__}: {error}".split())
         result = {"outcome": "failed", "error": line, "done": True}
@@ -84,7 +90,8 @@ def train_steered(
         report(result)
 
 
-def _warm_up(code: CodeSnapshot) -> None:
+def warm_up(code: CodeSnapshot, run: Run) -> None:
+    """Make this process ready to train: it is done once, and takes seconds."""
     global _warm
     if _warm:
         return
@@ -94,7 +101,9 @@ def _warm_up(code: CodeSnapshot) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import nnray.training.runner
     import nnray.trial.components  # noqa: F401
+    from nnray.data.node_sharing import share_on_node
 
+    share_on_node(f"{run.started:%Y%m%d%H%M%S%f}")
     gc.collect()
     gc.freeze()  # what the imports made lives as long as the worker: looking through it took 0.2 s a collection
     _warm = True

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import lightning.pytorch as pl
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.strategies import Strategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -86,15 +87,15 @@ class Classifier(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training figures."""
-        self._publish({**self._training.means("train"), "lr": _exact(self._learning_rate)})
+        self._publish({**self._training.means("train", self.trainer.strategy), "lr": _exact(self._learning_rate)})
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation figures."""
-        self._publish(self._evaluation.means("val"))
+        self._publish(self._evaluation.means("val", self.trainer.strategy))
 
     def on_test_epoch_end(self) -> None:
         """Log the test figures."""
-        self.log_dict(self._evaluation.means("test"))
+        self.log_dict(self._evaluation.means("test", self.trainer.strategy))
 
     def _publish(self, figures: dict[str, Tensor]) -> None:
         """Log the figures of an epoch.
@@ -130,15 +131,22 @@ class _Tally:
             self._images += len(labels)
         return loss
 
-    def means(self, stage: str) -> dict[str, Tensor]:
-        """Return mean loss and accuracy since the last call, and begin anew."""
-        images = max(self._images, 1)
+    def means(self, stage: str, strategy: Strategy) -> dict[str, Tensor]:
+        """Return mean loss and accuracy over the images of all workers since the last call, and begin anew."""
+        sums = torch.tensor([float(self._loss), float(self._hits), self._images], dtype=torch.float64)
+        loss, hits, images = _sum_of_workers(sums, strategy).tolist()
         figures = {
-            f"{stage}_loss": _exact(float(self._loss) / images),
-            f"{stage}_acc": _exact(float(self._hits) / images),
+            f"{stage}_loss": _exact(loss / max(images, 1)),
+            f"{stage}_acc": _exact(hits / max(images, 1)),
         }
         self._loss, self._hits, self._images = 0.0, 0, 0
         return figures
+
+
+def _sum_of_workers(sums: Tensor, strategy: Strategy) -> Tensor:
+    if getattr(strategy, "world_size", 1) == 1:
+        return sums
+    return strategy.reduce(sums.to(strategy.root_device), reduce_op="sum")
 
 
 def _exact(figure: float) -> Tensor:

@@ -11,9 +11,11 @@ from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import Checkpoint
 
 from nnray.store.metrics_log import HYPER, Row, keep_rows_before
 from nnray.store.weights import kept_epochs
+from nnray.training.data_parallel import ALONE, Team
 from nnray.training.epoch_recorder import EpochRecorder
 from nnray.training.loggers import Loggers, opened
 from nnray.training.provenance import gpu_driver, processor
@@ -47,10 +49,12 @@ def fit(
     pending: Pending,
     perturbed: Sequence[str] = (),
     loggers: Loggers | None = None,
+    team: Team = ALONE,
 ) -> Fitted:
     """Train the network of ``configuration``, from the state kept in ``paths.resume`` if there is one.
 
-    The caller has set the process's state (:func:`nnray.training.isolation.isolated`) and holds the trial's claim.
+    The caller has set the process's state (:func:`nnray.training.isolation.isolated`), and the one that leads its team
+    holds the trial's claim.
 
     Args:
         configuration: What to train.
@@ -60,6 +64,7 @@ def fit(
         pending: Tells whether somebody wants the trial to end.
         perturbed: Dotted keys whose values stand in each row as ``hyper/<key>``, as far as they are numbers.
         loggers: TensorBoard and the like, if they are wanted.
+        team: The workers that train the network together, each of which calls this.
 
     Returns:
         What is to be recorded; ``pending`` if ``on_epoch`` or somebody else asked to be continued later.
@@ -71,19 +76,18 @@ def fit(
     parts = {"model": model, "optimizer": optimizer, "lr_scheduler": scheduler}
     task = configuration.build_task(**{key: part for key, part in parts.items() if part is not None}, **_classes(facts))
 
+    team.part_ways(configuration.values["seed"])
     state = read_resume_state(paths.resume)
-    first_epoch = int(state["epoch"]) if state else 0
-    rows = keep_rows_before(paths.metrics, first_epoch)
     options = CheckpointOptions(**configuration.values["checkpoint"])
-    for epoch, path in kept_epochs(paths).items():
-        if epoch >= first_epoch or (epoch + 1 == first_epoch and not options.is_due(epoch)):  # kept when it was left
-            path.unlink()
-
     resume = ResumeState(paths.resume, state, on_epoch, keep_last=options.keep_state)
     flat = configuration.flat()
     hyperparameters = {HYPER + key: flat[key] for key in perturbed if isinstance(flat.get(key), (int, float))}
-    recorder = EpochRecorder(paths, options, model, rows, resume.epoch_ended, hyperparameters)
-    trainer = _trainer(configuration, [resume, RequestPoll(pending, resume)], recorder, progress)
+    first: list[pl.Callback] = [resume, *team.callbacks()]
+    last: list[pl.Callback] = []
+    if team.leads:
+        first.append(RequestPoll(pending, resume))
+        last.append(_recorder(options, paths, model, resume, state, hyperparameters))
+    trainer = _trainer(configuration, first, last, progress, team)
     steps = logged_steps(state) if state else None
     status: Literal["completed", "stopped", "pending"] = "completed"
     try:
@@ -101,19 +105,36 @@ def fit(
     return Fitted(status, resume.elapsed_s, *_device(trainer), fingerprint, facts)
 
 
+def _recorder(
+    options: CheckpointOptions,
+    paths: TrialPaths,
+    model: torch.nn.Module | None,
+    resume: ResumeState,
+    state: dict[str, Any] | None,
+    hyperparameters: dict[str, float],
+) -> EpochRecorder:
+    """Return what records the epochs from ``state`` on; what was kept of them by a run that was killed is gone."""
+    first_epoch = int(state["epoch"]) if state else 0
+    rows = keep_rows_before(paths.metrics, first_epoch)
+    for epoch, path in kept_epochs(paths).items():
+        if epoch >= first_epoch or (epoch + 1 == first_epoch and not options.is_due(epoch)):  # kept when it was left
+            path.unlink()
+    return EpochRecorder(paths, options, model, rows, resume.epoch_ended, hyperparameters)
+
+
 def _classes(facts: dict[str, Any]) -> dict[str, Any]:
     return {"num_classes": facts["num_classes"]} if "num_classes" in facts else {}
 
 
 def _trainer(
-    configuration: Configuration, first: list[pl.Callback], recorder: EpochRecorder, progress: bool
+    configuration: Configuration, first: list[pl.Callback], last: list[pl.Callback], progress: bool, team: Team
 ) -> pl.Trainer:
     options = {key: value for key, value in configuration.values["trainer"].items() if key not in _OWN_TRAINER_OPTIONS}
     callbacks = configuration.build_callbacks()
-    if callbacks:
-        return _new_trainer(options, progress, [*first, *callbacks, recorder])
-    trainer = copy.deepcopy(_unused_trainer(json.dumps(options), progress))
-    trainer.callbacks = [*first, *trainer.callbacks, recorder]
+    if callbacks or team.workers > 1:
+        return _new_trainer({**options, **team.trainer}, progress, [*first, *callbacks, *last])
+    trainer = copy.deepcopy(_unused_trainer(json.dumps({**options, **team.trainer}), progress))
+    trainer.callbacks = [*first, *trainer.callbacks, *last]
     return trainer
 
 
@@ -128,14 +149,13 @@ def _unused_trainer(options: str, progress: bool) -> pl.Trainer:
 def _new_trainer(options: dict[str, Any], progress: bool, callbacks: list[pl.Callback]) -> pl.Trainer:
     return pl.Trainer(
         **options,
-        devices=1,
         callbacks=callbacks,
         logger=False,
-        enable_checkpointing=bool(callbacks),
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_model_summary=False,
         enable_progress_bar=progress,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,
+        use_distributed_sampler=True,  # each of several workers gets its part of a DataLoader's examples
     )
 
 

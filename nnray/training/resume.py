@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import Callback
 
 from nnray.store.files import replacing
 from nnray.store.metrics_log import Row
+from nnray.training.data_parallel import gathered
 from nnray.training.isolation import random_state, set_random_state
 from nnray.training.stopping import LeaveTraining, StopTraining
 
@@ -82,19 +83,27 @@ class ResumeState(Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the random states back, or keep the state that an epoch begins with."""
         if self._state is not None:
-            set_random_state(self._state["random"])
+            workers = [self._state["random"], *self._state.get("random_of_others", ())]
+            set_random_state(workers[trainer.global_rank])
             for generator, saved in zip(_generators(trainer), self._state["generators"], strict=True):
                 generator.set_state(saved)
             self._state = None
         elif trainer.current_epoch > 0:
             self._keep(trainer, pl_module)
-            try:
-                self._tell()
-                if self._request is not None:
-                    raise self._request
-            except StopTraining:
+            request = gathered(self._asked(), trainer)[0]  # of several workers only the first is told
+            if isinstance(request, StopTraining):
                 self.stopped = True
-                raise StopIteration from None  # which ends Lightning's loop over the epochs; on_train_end is called
+                raise StopIteration  # which ends Lightning's loop over the epochs; on_train_end is called
+            if request is not None:
+                raise request
+
+    def _asked(self) -> LeaveTraining | None:
+        """Tell of the epoch, and return how the training is to be left, if it is."""
+        try:
+            self._tell()
+        except LeaveTraining as request:
+            return request
+        return self._request
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the state that a further epoch would begin with, if that is wanted, and tell of the last epoch."""
@@ -104,14 +113,18 @@ class ResumeState(Callback):
             self._tell()
 
     def _keep(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        leaders, *others = gathered(random_state(), trainer)
         state = {
             "format": FORMAT,
             "epoch": trainer.current_epoch,
             "elapsed_s": self.elapsed_s,
-            "random": random_state(),
+            "random": leaders,
+            "random_of_others": others,
         }
-        with replacing(self._path) as beside:
-            torch.save({**state, **_collect(trainer, module)}, beside)
+        state |= _collect(trainer, module)
+        if trainer.is_global_zero:
+            with replacing(self._path) as beside:
+                torch.save(state, beside)
 
     def _tell(self) -> None:
         row, self._untold = self._untold, None

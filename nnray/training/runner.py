@@ -19,6 +19,7 @@ from nnray.store.metrics_log import Row
 from nnray.store.record import Record, now
 from nnray.training.code import Code
 from nnray.training.crash_report import crash_report
+from nnray.training.data_parallel import ALONE, Team
 from nnray.training.exploitation import carry_out_exploit, discard_exploit, in_effect
 from nnray.training.failures import cause_of
 from nnray.training.fitting import fit
@@ -61,7 +62,11 @@ class Run:
 
 
 def run_trial(
-    paths: TrialPaths, configuration: Configuration, run: Run, on_epoch: Callable[[Row], None] | None = None
+    paths: TrialPaths,
+    configuration: Configuration,
+    run: Run,
+    on_epoch: Callable[[Row], None] | None = None,
+    team: Team = ALONE,
 ) -> Outcome:
     """Train the trial in ``paths`` if nobody else does and nobody has.
 
@@ -71,6 +76,7 @@ def run_trial(
         run: How the command wants it run.
         on_epoch: Called with the row of metrics after each epoch; ends the trial early by raising StopTraining or
             InterruptTraining (:mod:`nnray.training.stopping`).
+        team: The workers that train the trial together, of which this one leads; the others call :func:`assist_trial`.
 
     Returns:
         What became of the trial; ``interrupted`` if it is to be continued later, ``claimed`` if another process is
@@ -113,9 +119,10 @@ def run_trial(
             record = dataclasses.replace(record, history=[])
         record.write(paths.record)
         record = carry_out_exploit(paths, record)
+        team.assemble()  # what is there to continue from stays as it is from now on
         requests = Requests(paths, claim.owner, run.sweep, run.stop_request)
         with crash_report(paths.crash):
-            record = _trained(record, paths, in_effect(configuration, record.history), run, on_epoch, requests)
+            record = _trained(record, paths, in_effect(configuration, record.history), run, on_epoch, requests, team)
         release_memory()
         record.write(paths.record)
         paths.stop.unlink(missing_ok=True)
@@ -146,6 +153,22 @@ def settle_stopped(paths: TrialPaths) -> Outcome:
         return record.status  # type: ignore[return-value]
 
 
+def assist_trial(paths: TrialPaths, configuration: Configuration, team: Team) -> None:
+    """Train the trial in ``paths`` together with the worker that runs it (:func:`run_trial`); nothing is written."""
+    team.assemble()
+    record = Record.read(paths.record)
+    assert record is not None  # the worker that leads has written it
+    configuration = in_effect(configuration, record.history)
+    with isolated(*_process_options(configuration)):
+        fit(configuration, paths, None, False, lambda: None, team=team)
+    release_memory()
+
+
+def _process_options(configuration: Configuration) -> tuple[int, int, bool]:
+    values = configuration.values
+    return values["seed"], values["threads"], values["trainer"]["deterministic"]
+
+
 def _failed_just_now(record: Record, run: Run) -> bool:
     return record.status == "failed" and record.ended is not None and record.ended >= run.started
 
@@ -157,15 +180,17 @@ def _trained(
     run: Run,
     on_epoch: Callable[[Row], None] | None,
     pending: Pending,
+    team: Team,
 ) -> Record:
-    values = configuration.values
     with captured(paths.log, run.echo) as log:
         try:
-            with isolated(values["seed"], values["threads"], values["trainer"]["deterministic"]):
-                fitted = fit(configuration, paths, on_epoch, run.progress, pending, run.perturbed, run.loggers)
+            with isolated(*_process_options(configuration)):
+                fitted = fit(configuration, paths, on_epoch, run.progress, pending, run.perturbed, run.loggers, team)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a trial's own failure, sys.exit() included, is a result
+            if team.has_lost(error):
+                raise  # as if this worker had been killed as well
             trace = traceback.format_exc()
             with contextlib.suppress(OSError):  # a full disk, say: the record is what counts
                 log.write(trace)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
     import torch
 
-_TOP_LEVEL = ("seed", "threads", "source")
+_TOP_LEVEL = ("seed", "threads", "workers", "source")
 _GROUPS = {"trainer": TrainerOptions, "checkpoint": CheckpointOptions}
-KEYS = ("seed", "threads", *COMPONENTS, *_GROUPS, "source")
+KEYS = ("seed", "threads", "workers", *COMPONENTS, *_GROUPS, "source")
 
 _REMEMBERED = 4096
 """So many different sets of components are remembered while a sweep is resolved, which bounds the memory."""
@@ -52,6 +52,11 @@ class Configuration:
     def signature(self) -> str:
         """The first 16 hex digits of the signature: the trial's name everywhere."""
         return self.full_signature[:SHORT_SIGNATURE]
+
+    def with_workers(self, workers: int) -> Configuration:
+        """Return the same configuration to be trained by so many processes together."""
+        unsigned = self.unsigned | {"workers"} if workers == 1 else self.unsigned - {"workers"}
+        return Configuration({**self.values, "workers": workers}, unsigned)
 
     def flat(self) -> dict[str, Any]:
         """Return dotted keys and their values; lists stay whole."""
@@ -186,6 +191,8 @@ class _Resolution:
 
     def options(self) -> dict[str, Any]:
         values = self._group("", TrialOptions, {key: self.raw[key] for key in _TOP_LEVEL if key in self.raw})
+        if values["workers"] == 1:
+            self.unsigned.add("workers")  # as before there was a choice
         return {**values, **{name: self._group(name, cls, self.raw.get(name)) for name, cls in _GROUPS.items()}}
 
     def _group(self, name: str, cls: type, given: Any) -> dict[str, Any]:

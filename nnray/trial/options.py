@@ -16,11 +16,14 @@ class TrialOptions:
     Args:
         seed: Seed of the initial weights, the data order, augmentation and dropout.
         threads: Compute threads of PyTorch; a part of the result, since it changes the last bits of sums.
+        workers: Processes that train together, each on its part of every batch; a part of the result if there are
+            several, since sums are then made of parts, and BatchNorm looks at each worker's images alone.
         source: Any text that sets this trial apart from others of the same configuration.
     """
 
     seed: int = 0
     threads: int = 1
+    workers: int = 1
     source: str | None = None
 
     def __post_init__(self) -> None:
@@ -29,6 +32,8 @@ class TrialOptions:
             raise ValueError(f"seed: {self.seed} is outside 0 ... 2**32 - 1")
         if self.threads < 1:
             raise ValueError(f"threads: {self.threads} is not a positive number")
+        if self.workers < 1:
+            raise ValueError(f"workers: {self.workers} is not a positive number")
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,9 @@ def _search_plan(sweep: Sweep, folder: Path, settings: Mapping[str, Any]) -> Sea
     budget = int(min(sweep.num_samples, space.size)) if space.axes else sweep.num_samples
     searcher = make_searcher(sweep.search, space.axes, objectives, budget, sweep.sample_seed)
     fixed = {key: value for key, value in settings.items() if key in space.constants}
-    base = merge(sweep.base_configuration(folder), fixed)
+    stated = Resources() if callable(sweep.resources) else Resources.of(sweep.resources)
+    workers = {"workers": stated.workers} if stated.workers > 1 else {}
+    base = merge(workers, sweep.base_configuration(folder), fixed)
     title = describe(sweep.search)
     return SearchPlan(title, searcher, space, objectives, budget, sweep.sample_seed, base, fixed)
 

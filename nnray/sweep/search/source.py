@@ -149,6 +149,11 @@ class SearchSource:
         self._position += 1
         membership = Membership(name, self._position, sweep.metric, sweep.mode, (ask,))
         resources = resources_of(sweep, configuration, name)
+        if resources.workers != configuration.values["workers"]:
+            raise SpaceError(
+                "resources: how many workers train a trial of a search is to be said in its configuration (workers: "
+                f"{resources.workers}), not by a function"
+            )
         trial = planned(self._plan.store, configuration, membership, resources)
         if trial.former is not None:
             adopt(trial.former, trial.paths)
