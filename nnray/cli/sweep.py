@@ -152,6 +152,9 @@ def _executor(arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot, 
     if arguments.in_process:
         from nnray.sweep.in_process import run_in_process
 
+        together = max((trial.resources.workers for trial in plan.todo), default=1)
+        if together > 1:
+            raise SpaceError(f"workers: {together} processes train a trial together; leave --in-process out")
         return nullcontext(run_in_process)
     from nnray.sweep.on_ray import RayOptions, ray_executor
 

@@ -28,6 +28,8 @@ from nnray.trial.importing import make_importable
 from nnray.trial.merging import COMPONENTS, merge, parse_value, read_configuration_file
 
 if TYPE_CHECKING:
+    from nnray.sweep.launch import Executor
+    from nnray.sweep.plan import Plan
     from nnray.trial.configuration import Configuration
 
 DEFAULT_SWEEP = "single"
@@ -57,10 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     from nnray.cli.epoch_lines import EpochLines
     from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
     from nnray.cli.trial_help import class_help
-    from nnray.space import Sweep
+    from nnray.space import Resources, Sweep
     from nnray.store.membership import Membership, members
     from nnray.store.record import now
-    from nnray.sweep.in_process import run_in_process
     from nnray.sweep.launch import carry_out
     from nnray.sweep.plan import Plan, check_place, planned
     from nnray.training.code import code_of
@@ -89,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     place = Membership.read(store.trial(configuration.signature), sweep.name) or Membership(
         standalone_name(configuration), sum(1 for _ in members(store, sweep.name)), sweep.metric, sweep.mode
     )
-    trial = planned(store, configuration, place)
+    trial = planned(store, configuration, place, Resources(workers=configuration.values["workers"]))
     plan = Plan(sweep, store, (trial,), (), arguments.retry_failed)
     again = trial.state == "failed" and plan.retry_failed
     state = "failed before, training it again" if again else _STATES[trial.state]
@@ -103,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
     run_options = Run(
         code, now(), echo=True, progress=console.is_terminal, command=arguments.command_line, loggers=loggers
     )
-    outcome = carry_out(plan, run_options, nullcontext(run_in_process), EpochLines(console), arguments.mlflow_uri)
+    outcome = carry_out(plan, run_options, _executor(plan), EpochLines(console), arguments.mlflow_uri)
     for line in books_lines(outcome.books):
         console.print(line, markup=False, soft_wrap=True)
     if outcome.stopped_by:
@@ -111,6 +112,18 @@ def run(arguments: argparse.Namespace) -> int:
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_FAILED_TRIALS if "failed" in outcome.results.values() else EXIT_OK
+
+
+def _executor(plan: Plan) -> Executor:
+    """Return what trains the trial: this process, or Ray where several processes train it together."""
+    from nnray.sweep.in_process import run_in_process
+
+    kinds = {trial.resources for trial in plan.trials}
+    if all(resources.workers == 1 for resources in kinds):
+        return nullcontext(run_in_process)
+    from nnray.sweep.on_ray import RayOptions, ray_executor
+
+    return ray_executor(RayOptions(resources=kinds))
 
 
 _STATES = {

@@ -37,8 +37,8 @@ class Sweep:
             in a list the union is trained. A sweep alone, instead of a list of one, will do.
         metric: The metric that tables and reports look at.
         mode: Whether a larger (``max``) or a smaller (``min``) value of the metric is better.
-        resources: What a trial occupies, ``{"cpu": 1, "gpu": 0.25}``, or a function that returns this for a trial's
-            resolved configuration; left out, one core and a share of a GPU where there are GPUs.
+        resources: What a trial occupies, ``{"cpu": 1, "gpu": 0.25, "workers": 1}``, or a function that returns this for
+            a trial's resolved configuration; left out, one core and a share of a GPU where there are GPUs.
         num_samples: How many draws to make from distributions at each point of the grid; with a searcher, the number
             of trials. A larger number keeps the draws that there were.
         sample_seed: Decides the draws; all points of the grid get the same ones, so that they can be compared in pairs.

@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from nnray.training.runner import Outcome, Run
 
 _LOOK_EVERY_S = 0.5
-_ENVIRONMENT = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
-"""How soon Ray Train notices that workers have ended; and that they stay in the folder that they start in."""
+_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # so soon it is noticed that workers have ended
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # on a busy machine, imports alone can take the minute of old
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
 
 
 _LOST = "another worker is gone"

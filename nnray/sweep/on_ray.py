@@ -71,7 +71,11 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
 
         @functools.cache
         def request_of(resources: Resources) -> Request:
-            return Request(capacity.bundle(resources), resources.workers)
+            bundle, workers = capacity.bundle(resources), resources.workers
+            if workers > 1 and not capacity.grows and capacity.slots(bundle) < workers:
+                room = capacity.slots(bundle)
+                raise SpaceError(f"resources: a trial asks for {workers} workers, but there is room for {room} at a time")
+            return Request(bundle, workers)
 
         requests = [request_of(resources) for resources in options.resources]
         if options.store is not None and not is_ours:

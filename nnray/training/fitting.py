@@ -13,6 +13,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from nnray.errors import TrialError
 from nnray.store.metrics_log import HYPER, Row, keep_rows_before
 from nnray.store.weights import kept_epochs
 from nnray.training.data_parallel import ALONE, Team
@@ -69,6 +70,9 @@ def fit(
     Returns:
         What is to be recorded; ``pending`` if ``on_epoch`` or somebody else asked to be continued later.
     """
+    workers = configuration.values["workers"]
+    if workers != team.workers:
+        raise TrialError(f"workers: {workers} are to train the trial together, not {team.workers}")
     data = configuration.build_data()
     facts = configuration.data_facts(data)
     model = configuration.build_model(facts)

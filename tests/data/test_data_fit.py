@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.nn.functional import cross_entropy
 
-from nnray.data import Digits, FakeData, RandomCrop
+from nnray.data import Digits, FakeData, RandomCrop, RandomHorizontalFlip
 from nnray.errors import DataError
 
 # Lightning 2.6 with torch 2.15, whatever the data module.
@@ -144,12 +144,39 @@ def test_limited_batches_are_the_first_of_each_epoch():
         assert labels_of(short) == labels_of(long[:3])
 
 
-def test_several_processes_are_refused():
-    class Elsewhere:
-        world_size = 2
+class Elsewhere:
+    """A trainer as far as loaders look at it."""
 
-    data = FakeData(size=4, image_size=2)
+    def __init__(self, rank, workers):
+        self.global_rank, self.world_size = rank, workers
+
+
+@pytest.mark.parametrize("augment", [[], [RandomHorizontalFlip()]], ids=["plain", "augmented"])
+@pytest.mark.parametrize("workers", [2, 3])
+def test_parts_of_several_workers_make_the_batches_of_one(augment, workers):
+    drop_last = workers == 3
+
+    def loaders(rank, workers):
+        # The last batch has two images, too few for three workers.
+        data = FakeData(size=50, image_size=4, batch_size=16, augment=augment, drop_last=drop_last)
+        data.setup()
+        data.trainer = Elsewhere(rank, workers)
+        return data.train_dataloader(), data.val_dataloader()
+
+    own = [loaders(rank, workers) for rank in range(workers)]
+    whole = loaders(0, 1)
+    for parts, batch in zip(zip(*(train for train, _ in own), strict=True), whole[0], strict=True):
+        for place, tensor in enumerate(batch):
+            assert torch.equal(torch.cat([part[place] for part in parts]), tensor)
+        sizes = [len(part[1]) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+    labels = [batch[1] for _, val in own for batch in val]
+    assert torch.equal(torch.cat(labels), torch.cat([batch[1] for batch in whole[1]]))
+
+
+def test_a_batch_that_cannot_be_divided_is_refused():
+    data = FakeData(size=17, image_size=4, batch_size=16)
     data.setup()
-    data.trainer = Elsewhere()
-    with pytest.raises(DataError, match="FakeData trains on one device; a trainer with 2 processes needs"):
+    data.trainer = Elsewhere(0, 2)
+    with pytest.raises(DataError, match="a training batch of 1 images cannot be divided among 2 workers: choose"):
         data.train_dataloader()
