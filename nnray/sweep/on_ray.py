@@ -74,7 +74,7 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
             bundle, workers = capacity.bundle(resources), resources.workers
             if workers > 1 and not capacity.grows and capacity.slots(bundle) < workers:
                 room = capacity.slots(bundle)
-                raise SpaceError(f"resources: a trial asks for {workers} workers, but there is room for {room} at a time")
+                raise SpaceError(f"resources: a trial asks for {workers} workers, but there is room for {room}")
             return Request(bundle, workers)
 
         requests = [request_of(resources) for resources in options.resources]
