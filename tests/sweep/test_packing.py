@@ -37,7 +37,7 @@ class Visible(Tiny):
 SWEEP = """
 import ray, sys
 from nnray.cli.main import main
-ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
+ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, object_store_memory=100_000_000, log_to_driver=False)
 sys.exit(main(["sweep", "study.py"]))
 """
 

@@ -106,6 +106,7 @@ def test_every_key_is_there_with_its_default():
     assert list(values) == [
         "seed",
         "threads",
+        "workers",
         "model",
         "data",
         "optimizer",

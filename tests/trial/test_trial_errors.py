@@ -57,6 +57,7 @@ MISTAKES = [
     ({"seed": -1}, "seed: -1 is outside 0 ... 2**32 - 1"),
     ({"seed": 2**32}, "seed: 4294967296 is outside 0 ... 2**32 - 1"),
     ({"threads": 0}, "threads: 0 is not a positive number"),
+    ({"workers": 0}, "workers: 0 is not a positive number"),
     ({"trainer.max_epochs": 0}, "trainer.max_epochs: 0 is not a positive number"),
     ({"trainer.accumulate_grad_batches": 0}, "trainer.accumulate_grad_batches: 0 is not a positive number"),
     (
