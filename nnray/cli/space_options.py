@@ -13,10 +13,10 @@ from typing import Any
 from nnray.errors import NnrayError, SpaceError
 from nnray.space import Sweep, load_sweep
 from nnray.space.notation import parse_grids, parse_settings
-from nnray.trial.merging import full_key, parse_assignments
+from nnray.trial.merging import full_key, parse_assignments, parse_value
 from nnray.trial.paths import check_sweep_name
 
-_FIELDS = ("name", "metric", "mode", "num_samples", "sample_seed", "replicates")
+_FIELDS = ("name", "metric", "mode", "num_samples", "sample_seed", "replicates", "search")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,12 @@ def add_space_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-samples", metavar="N", type=int, help="draws from distributions; with a searcher the number of trials"
     )
+    parser.add_argument(
+        "--search",
+        metavar="NAME",
+        help="what proposes trials: random, optuna, nevergrad or another searcher; with arguments "
+        "'{name: optuna, sampler: cmaes}'",
+    )
     parser.add_argument("--sample-seed", metavar="N", type=int, help="decides the draws (0)")
     parser.add_argument(
         "--replicates", metavar="N", type=int, help="train each point with N seeds, counted from its own upwards"
@@ -89,6 +95,8 @@ def asked_for(arguments: argparse.Namespace) -> Asked:
     """
     settings = _settings(arguments)
     fields = {name: value for name in _FIELDS if (value := getattr(arguments, name)) is not None}
+    if arguments.search is not None:
+        fields["search"] = parse_value("--search", arguments.search)
     if arguments.space is not None:
         file = Path(arguments.space)
         sweep = load_sweep(file)

@@ -43,7 +43,9 @@ class Sweep:
             of trials. A larger number keeps the draws that there were.
         sample_seed: Decides the draws; all points of the grid get the same ones, so that they can be compared in pairs.
         replicates: How many seeds to train each point with, counted upwards from the configuration's own.
-        search: What proposes trials: a name, a dict of ``name`` and arguments, or a searcher of Ray Tune.
+        search: What proposes trials: a name (``random``, ``optuna``, ``nevergrad``, or another searcher of Ray Tune), a
+            dict of ``name`` and arguments (``{"name": "optuna", "sampler": "cmaes", "seed": 0}``), or a searcher object
+            of Ray Tune. It varies the distributions; grids, zipped keys and ``trials`` are choices to it.
         scheduler: What stops trials early: a name, a dict of ``name`` and arguments, or a scheduler of Ray Tune.
 
     Raises:
