@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -105,9 +104,7 @@ def _parameter(axis: Axis) -> Any:
         return ng.p.Choice(list(axis.labels))
     if axis.low == axis.high:
         return ng.p.Choice([axis.fit(axis.low)])
-    parameter = (
-        ng.p.Log(lower=axis.low, upper=axis.high, exponent=math.e)
-        if axis.log
-        else ng.p.Scalar(lower=axis.low, upper=axis.high)
-    )
+    # Without an exponent of its own, a step over the logarithm is a sixth of its range, as that of a Scalar is.
+    make = ng.p.Log if axis.log else ng.p.Scalar
+    parameter = make(lower=axis.low, upper=axis.high)
     return parameter.set_integer_casting() if axis.whole else parameter
