@@ -145,7 +145,13 @@ def _steering(plan: Plan, arguments: argparse.Namespace) -> Steering | None:
         raise SpaceError("scheduler: it weighs trials that Ray trains side by side; --in-process trains one by one")
     from nnray.sweep.scheduling import steering_of
 
-    return steering_of(plan)
+    steering = steering_of(plan)
+    if steering is not None and steering.pauses and arguments.max_concurrent is not None:
+        raise SpaceError(
+            "--max-concurrent: this scheduler sets trials aside and needs them all; --resources cpu=N bounds how many "
+            "run at a time"
+        )
+    return steering
 
 
 def _executor(arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot, steering: Steering | None) -> Executor:

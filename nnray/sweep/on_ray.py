@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnray.errors import SpaceError
 from nnray.space.resources import Resources
 from nnray.sweep.autoscaler import demand
 from nnray.sweep.capacity import Bundle, capacity_of_cluster
@@ -86,11 +85,6 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
         at_a_time = options.max_concurrent
         steering = options.steering
         if steering is not None and steering.pauses:  # a trial that is set aside makes room for another one
-            if options.max_concurrent is not None:
-                raise SpaceError(
-                    "--max-concurrent: this scheduler sets trials aside and needs them all; --resources cpu=N bounds "
-                    "how many run at a time"
-                )
             node = None
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(slots, _WAITING_TRIALS))
         cores = max(kind["cpu"] for kind in capacity.nodes)
