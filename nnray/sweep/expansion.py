@@ -51,7 +51,7 @@ def expand(sweep: Sweep, folder: Path, settings: Mapping[str, Any] | None = None
     numbers: dict[str, int] = {}
     resolver = Resolver()
     merged: list[tuple[int, str]] = []
-    population = _population(sweep)
+    population = population_of(sweep)
     for number, raw in enumerate(sweep.configurations(folder, settings), start=1):
         if population is not None:
             raw = {**raw, "source": " ".join(filter(None, (raw.get("source"), population)))}
@@ -75,7 +75,7 @@ def expand(sweep: Sweep, folder: Path, settings: Mapping[str, Any] | None = None
     )
 
 
-def _population(sweep: Sweep) -> str | None:
+def population_of(sweep: Sweep) -> str | None:
     """Return the text that sets the trials of a population apart from plain ones; None if they are plain ones."""
     if sweep.scheduler is None:
         return None

@@ -14,7 +14,7 @@ from nnray.store.membership import Ask, Membership, members
 from nnray.store.stored_trial import StoredTrial
 from nnray.sweep.adoption import signature_today
 from nnray.sweep.departures import of_other_commands
-from nnray.sweep.expansion import resources_of
+from nnray.sweep.expansion import population_of, resources_of, with_workers
 from nnray.sweep.plan import Entry, Plan, check_place, planned_trials
 from nnray.sweep.search.catalogue import describe, make_searcher, objectives_of
 from nnray.sweep.search.objectives import Objectives
@@ -30,6 +30,7 @@ class SearchPlan:
     """How the trials of a sweep are found that are not known yet.
 
     Attributes:
+        sweep: What is asked for.
         title: What a person calls the searcher.
         searcher: Proposes points; it has not been asked yet.
         space: What varies.
@@ -42,6 +43,7 @@ class SearchPlan:
         resources: What trials occupy, as far as that can be known before.
     """
 
+    sweep: Sweep
     title: str
     searcher: Searcher
     space: SearchSpace
@@ -55,7 +57,8 @@ class SearchPlan:
 
     def configuration(self, point: Point) -> Configuration:
         """Return the configuration at ``point``; raises ConfigurationError if it is none."""
-        return resolve(merge(self.base, self.space.overrides(point), self.settings))
+        configuration = resolve(merge(self.base, self.space.overrides(point), self.settings))
+        return with_workers(configuration, resources_of(self.sweep, configuration, str(point)))
 
 
 def make_search_plan(
@@ -105,7 +108,10 @@ def _search_plan(sweep: Sweep, folder: Path, settings: Mapping[str, Any]) -> Sea
     workers = {"workers": stated.workers} if stated.workers > 1 else {}
     base = merge(workers, sweep.base_configuration(folder), fixed)
     title = describe(sweep.search)
-    return SearchPlan(title, searcher, space, objectives, budget, sweep.sample_seed, base, fixed)
+    population = population_of(sweep)
+    if population is not None:
+        fixed["source"] = " ".join(filter(None, (base.get("source"), population)))
+    return SearchPlan(sweep, title, searcher, space, objectives, budget, sweep.sample_seed, base, fixed)
 
 
 def _recognised(search: SearchPlan, paths: TrialPaths, sweep: Sweep) -> Entry | None:

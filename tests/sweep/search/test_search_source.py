@@ -375,3 +375,21 @@ def test_a_trial_that_is_interrupted_is_not_waited_for(store):
             == "search: nevergrad (RPowell) waits for results that are not on their way: it ends with 1 trials"
         )
     assert Session(store, sweep).run().trained[0] == trial.signature
+
+
+def test_the_workers_that_a_trial_asks_for_are_a_part_of_it(store):
+    plan = make_plan(sweep_of(resources={"cpu": 1, "workers": 2}), store, Path())
+    with open_search(plan) as source:
+        source.resume()
+        trial = source.ask()
+    assert trial.configuration.values["workers"] == trial.resources.workers == 2
+    assert {resources.workers for resources in plan.search.resources} == {2}
+    (known,) = make_plan(sweep_of(resources={"cpu": 1, "workers": 2}), store, Path()).trials
+    assert known.signature == trial.signature
+
+
+def test_the_members_of_a_population_are_no_plain_trials(store):
+    plan = make_plan(sweep_of(scheduler="pbt"), store, Path())
+    with open_search(plan) as source:
+        source.resume()
+        assert "of the sweep s" in source.ask().configuration.values["source"]
