@@ -83,14 +83,14 @@ def measure(cores: int) -> dict[str, Any]:
         steps = sorted(float(note.read_text()) - begun for note in notes.iterdir())
         table = pd.read_parquet(Path(folder, "store/tables/digits/trials.parquet"))
     started, ended = (table[name].map(lambda moment: moment.timestamp()).sort_values() for name in ("started", "ended"))
-    span, busy = ended.iloc[-1] - started.iloc[0], (ended.sum() - started.sum())
+    span, busy = float(ended.iloc[-1] - started.iloc[0]), float(ended.sum() - started.sum())
     return {
         "first_step_s": steps[0],
         "first_steps_s": steps,
         "trials": len(table),
         "span_s": span,
         "utilisation": busy / (cores * span),
-        "alone_s": ended.iloc[-1] - ended.iloc[-2],
+        "alone_s": float(ended.iloc[-1] - ended.iloc[-2]),
         "load_average": load,
     }
 
