@@ -29,8 +29,7 @@ from typing import Any
 
 SEARCHES: dict[str, Any] = {
     "random": {"name": "random"},
-    "Optuna, TPE": {"name": "optuna", "sampler": "tpe"},
-    "Optuna, TPE, multivariate": {"name": "optuna", "sampler": "tpe", "multivariate": True},
+    "Optuna, TPE": {"name": "optuna", "sampler": "tpe", "n_startup_trials": 5},
     "Optuna, CMA-ES": {"name": "optuna", "sampler": "cmaes"},
     "Optuna, Gaussian process": {"name": "optuna", "sampler": "gp"},
     "Optuna, NSGA-II, loss and accuracy": {
@@ -120,10 +119,10 @@ def best_loss(name: str, seed: int, budget: int) -> float:
             "checkpoint": {"keep": "last"},
         },
         space={
-            "optimizer.lr": tune.loguniform(1e-5, 1e2),
-            "optimizer.momentum": tune.uniform(0.0, 0.999),
-            "optimizer.weight_decay": tune.loguniform(1e-7, 1.0),
-            "model.width": tune.lograndint(2, 128),
+            "optimizer.lr": tune.loguniform(1e-4, 1e1),
+            "optimizer.momentum": tune.uniform(0.0, 0.99),
+            "optimizer.weight_decay": tune.loguniform(1e-6, 1e-1),
+            "model.width": tune.lograndint(4, 64),
         },
         metric="val_loss",
         mode="min",
