@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnray.errors import SpaceError
 from nnray.space.resources import Resources
 from nnray.sweep.autoscaler import demand
 from nnray.sweep.capacity import Bundle, capacity_of_cluster
