@@ -28,6 +28,8 @@ _ENVIRONMENT = {
 }
 _ANSWER_S = 10.0
 _OBJECT_STORE_BYTES = 200_000_000
+_PRELOADED = ("torch", "lightning.pytorch")
+"""What Ray's processes import while they wait for the first trial, which takes seconds; nothing of a person's own."""
 
 
 @contextmanager
@@ -52,12 +54,16 @@ def joined(address: str | None) -> Iterator[bool]:
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
         _refuse_silent(address)
-    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
+    local: dict[str, Any] = {
+        "include_dashboard": False,
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "_system_config": {"preload_python_modules": list(_PRELOADED)},
+    }
     try:
         ray.init(
             address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else local)
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises bare ones too, where a machine is too busy to start it in time
         hint = "" if os.environ.get("RAY_AUTH_MODE") else " (a cluster with tokens needs RAY_AUTH_MODE=token)"
         place = f"join the Ray cluster at {address}" if address else "start Ray"
         raise SpaceError(f"cannot {place}: {' '.join(str(error).split())}{hint}") from error
