@@ -93,7 +93,7 @@ def space_of(kind: str, trials: int) -> Sweep:
 
 def measure(kind: str, trials: int) -> dict[str, Any]:
     """Return the figures of one plan and, per trial, of the other sides."""
-    from nnray.sweep.plan import make_plan
+    from nnray.sweep.planning.plan import make_plan
     from nnray.trial import StorePaths
 
     with tempfile.TemporaryDirectory() as folder:

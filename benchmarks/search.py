@@ -101,7 +101,7 @@ def best_loss(name: str, seed: int, budget: int) -> float:
     from nnray.store.record import now
     from nnray.sweep.in_process import run_in_process
     from nnray.sweep.observer import Observers
-    from nnray.sweep.plan import make_plan
+    from nnray.sweep.planning.plan import make_plan
     from nnray.sweep.queue import TrialQueue
     from nnray.sweep.search import open_search
     from nnray.training.code import code_of

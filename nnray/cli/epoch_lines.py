@@ -6,7 +6,7 @@ from types import TracebackType
 
 from rich.console import Console
 
-from nnray.sweep.plan import PlannedTrial
+from nnray.sweep.planning.plan import PlannedTrial
 from nnray.sweep.queue import Result
 
 

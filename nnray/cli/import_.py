@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nnray.store.record import now
     from nnray.sweep.in_process import run_in_process
     from nnray.sweep.launch import carry_out
-    from nnray.sweep.plan import Plan, check_place, planned
+    from nnray.sweep.planning.plan import Plan, check_place, planned
     from nnray.training.code import code_of
     from nnray.training.runner import Run
     from nnray.trial import resolve

@@ -38,7 +38,7 @@ def submit_sweep(arguments: argparse.Namespace, name: str, files: list[Path]) ->
         name: The sweep's.
         files: What the command reads; all must be in the current folder, which travels.
     """
-    from nnray.sweep.submission import JobServer
+    from nnray.sweep.cluster.submission import JobServer
 
     here = Path.cwd().resolve()
     for file in files:
@@ -60,7 +60,7 @@ def submit_sweep(arguments: argparse.Namespace, name: str, files: list[Path]) ->
 
 def run_elsewhere(arguments: argparse.Namespace) -> int:
     """Run a command that looks at a store on the cluster and print what it prints; return its exit status."""
-    from nnray.sweep.submission import JOB_PREFIX, JobServer
+    from nnray.sweep.cluster.submission import JOB_PREFIX, JobServer
 
     server = JobServer(arguments.address)
     job = getattr(arguments, "trial", None)

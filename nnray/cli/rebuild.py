@@ -64,7 +64,7 @@ def _remove_unlisted(store: StorePaths, listed: set[str]) -> None:
 def _rebuild(store: StorePaths, sweep: str, mlflow_uri: str | None, progress: Progress) -> bool:
     """Rebuild one sweep and tell what came out; return whether everything is in its place."""
     from nnray.store.bookkeeper import rebuild
-    from nnray.store.mlflow_mirror import MlflowMirror
+    from nnray.store.mlflow.mirror import MlflowMirror
 
     folders = progress.add_task(f"{sweep}: trials", total=None)
     runs = progress.add_task(f"{sweep}: MLflow", total=None)

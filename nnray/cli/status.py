@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from nnray.store.progress import SweepProgress, TrialProgress
     from nnray.store.sweep_reader import SweepReader
-    from nnray.sweep.progress_table import ProgressTable
+    from nnray.sweep.watching.progress_table import ProgressTable
     from nnray.trial.paths import StorePaths
 
 _EVERY_S = 1.0
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Show it; return the exit status."""
     from nnray.store.sweep_reader import SweepReader
-    from nnray.sweep.progress_table import chosen_columns
+    from nnray.sweep.watching.progress_table import chosen_columns
 
     store = existing_store(arguments.store)
     if arguments.top < 1:
@@ -93,7 +93,7 @@ def _watch_table(reader: SweepReader, columns: Sequence[str], top: int, console:
 
 def _watch_lines(reader: SweepReader, columns: Sequence[str], top: int, console: Console) -> None:
     """Print a line whenever something has changed."""
-    from nnray.sweep.progress_table import headline
+    from nnray.sweep.watching.progress_table import headline
 
     said = None
     while True:
@@ -114,7 +114,7 @@ def _is_over(progress: SweepProgress) -> bool:
 def _all_sweeps(store: StorePaths, form: str) -> int:
     from nnray.store.sweep_reader import SweepReader
     from nnray.store.tables import sweeps_with_tables
-    from nnray.sweep.progress_table import headline
+    from nnray.sweep.watching.progress_table import headline
 
     found = [SweepReader(store, sweep).read(1) for sweep in sweeps_with_tables(store)]
     if form == "json":
@@ -132,7 +132,7 @@ def _console() -> Console:
 
 
 def _picture(progress: SweepProgress, columns: Sequence[str]) -> ProgressTable:
-    from nnray.sweep.progress_table import ProgressTable
+    from nnray.sweep.watching.progress_table import ProgressTable
 
     return ProgressTable(progress, columns)
 

@@ -28,10 +28,10 @@ from nnray.store.record import CAUSES
 from nnray.trial.importing import make_importable
 
 if TYPE_CHECKING:
-    from nnray.sweep.code_snapshot import CodeSnapshot
     from nnray.sweep.launch import Executor
-    from nnray.sweep.plan import Plan
+    from nnray.sweep.planning.plan import Plan
     from nnray.sweep.scheduling import Steering
+    from nnray.sweep.snapshot.code_snapshot import CodeSnapshot
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,12 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
     from nnray.store.record import now
-    from nnray.sweep.changes import changes_since
-    from nnray.sweep.code_snapshot import CodeSnapshot
-    from nnray.sweep.display import Display, plan_columns
     from nnray.sweep.launch import carry_out
-    from nnray.sweep.plan import make_plan
-    from nnray.sweep.progress_table import chosen_columns
+    from nnray.sweep.planning.changes import changes_since
+    from nnray.sweep.planning.plan import make_plan
+    from nnray.sweep.snapshot.code_snapshot import CodeSnapshot
+    from nnray.sweep.watching.display import Display, plan_columns
+    from nnray.sweep.watching.progress_table import chosen_columns
     from nnray.training.code import code_of
     from nnray.training.runner import Run
 

@@ -13,7 +13,7 @@ from nnray.store.record import CAUSES, Record
 
 if TYPE_CHECKING:
     from nnray.sweep.launch import Outcome
-    from nnray.sweep.plan import Plan
+    from nnray.sweep.planning.plan import Plan
     from nnray.trial.paths import TrialPaths
 
 _FAILURES_NAMED = 5

@@ -29,7 +29,7 @@ from nnray.trial.merging import COMPONENTS, merge, parse_value, read_configurati
 
 if TYPE_CHECKING:
     from nnray.sweep.launch import Executor
-    from nnray.sweep.plan import Plan
+    from nnray.sweep.planning.plan import Plan
     from nnray.trial.configuration import Configuration
 
 DEFAULT_SWEEP = "single"
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     from nnray.store.membership import Membership, members
     from nnray.store.record import now
     from nnray.sweep.launch import carry_out
-    from nnray.sweep.plan import Plan, check_place, planned
+    from nnray.sweep.planning.plan import Plan, check_place, planned
     from nnray.training.code import code_of
     from nnray.training.runner import Run
     from nnray.trial import resolve

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field
 from nnray.store.claim import exclusive
 from nnray.store.files import remove_leftovers
 from nnray.store.listing import SweepListing
-from nnray.store.mirror_thread import MirrorThread
-from nnray.store.mlflow_mirror import MlflowMirror, one_line
+from nnray.store.mlflow.mirror import MlflowMirror, one_line
+from nnray.store.mlflow.thread import MirrorThread
 from nnray.store.tables import TABLES, write_tables
 from nnray.trial.paths import StorePaths, check_sweep_name
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from nnray.store.metrics_log import Row, metrics_of
 from nnray.sweep.observer import Observer
-from nnray.sweep.plan import PlannedTrial
+from nnray.sweep.planning.plan import PlannedTrial
 from nnray.sweep.queue import TrialQueue
 from nnray.training.runner import Run, run_trial
 

@@ -13,8 +13,8 @@ from nnray.store.bookkeeper_process import BookkeeperProcess
 from nnray.store.commands import Command
 from nnray.store.stop_request import StopRequest
 from nnray.sweep.observer import Observer, Observers
-from nnray.sweep.plan import Plan, PlannedTrial
-from nnray.sweep.priorities import prioritised
+from nnray.sweep.planning.plan import Plan, PlannedTrial
+from nnray.sweep.planning.priorities import prioritised
 from nnray.sweep.queue import Result, TrialQueue
 from nnray.sweep.search import SearchSource, open_search
 from nnray.training.kept_code import keep_code

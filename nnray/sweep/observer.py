@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from nnray.sweep.plan import PlannedTrial
+from nnray.sweep.planning.plan import PlannedTrial
 from nnray.sweep.queue import Result
 
 

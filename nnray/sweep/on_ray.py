@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from nnray.errors import SpaceError
 from nnray.space.resources import Resources
-from nnray.sweep.autoscaler import demand
-from nnray.sweep.capacity import Bundle, capacity_of_cluster
-from nnray.sweep.code_snapshot import CodeSnapshot
+from nnray.sweep.cluster.autoscaler import demand
+from nnray.sweep.cluster.capacity import Bundle, capacity_of_cluster
+from nnray.sweep.cluster.ray_cluster import joined
+from nnray.sweep.cluster.store_probe import check_store
 from nnray.sweep.launch import Execute
 from nnray.sweep.observer import Observer
 from nnray.sweep.queue import TrialQueue
-from nnray.sweep.ray_cluster import joined
-from nnray.sweep.retry import MAX_LOSSES, Retries, larger
 from nnray.sweep.room import Request, Room
-from nnray.sweep.store_probe import check_store
+from nnray.sweep.snapshot.code_snapshot import CodeSnapshot
+from nnray.sweep.workers.retry import MAX_LOSSES, Retries, larger
 from nnray.training.runner import Run
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def _run(
 ) -> None:
     from ray import tune
 
-    from nnray.sweep import worker
     from nnray.sweep.tune_hooks import Messenger, QueueSearcher
+    from nnray.sweep.workers import worker
 
     if queue.is_fed and not (steering is not None and steering.pauses):
         at_a_time = at_a_time or slots  # what waits for room was proposed without the results of what runs meanwhile

@@ -12,7 +12,7 @@ from nnray.space.resources import Resources
 from nnray.store.claim import is_claimed
 from nnray.store.commands import Command
 from nnray.store.record import Record
-from nnray.sweep.plan import PlannedTrial
+from nnray.sweep.planning.plan import PlannedTrial
 from nnray.sweep.ready import ReadyTrials
 
 if TYPE_CHECKING:

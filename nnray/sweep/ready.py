@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from nnray.space.resources import Resources
-from nnray.sweep.plan import PlannedTrial
+from nnray.sweep.planning.plan import PlannedTrial
 
 
 class ReadyTrials:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nnray.sweep.capacity import Bundle
+from nnray.sweep.cluster.capacity import Bundle
 
 _STEPS = 10_000
 """Ray counts resources in ten-thousandths."""
@@ -17,7 +17,7 @@ class Request:
     """What a trial asks of a cluster.
 
     Attributes:
-        bundle: What each of its workers occupies: see :meth:`nnray.sweep.capacity.Capacity.bundle`.
+        bundle: What each of its workers occupies: see :meth:`nnray.sweep.cluster.capacity.Capacity.bundle`.
         workers: How many there are.
     """
 

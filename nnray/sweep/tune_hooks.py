@@ -15,11 +15,11 @@ from nnray.store.attempts import note_attempt
 from nnray.store.claim import Claim
 from nnray.store.record import Cause, Record, now
 from nnray.sweep.observer import Observer
-from nnray.sweep.plan import PlannedTrial
+from nnray.sweep.planning.plan import PlannedTrial
 from nnray.sweep.queue import TrialQueue
-from nnray.sweep.retry import Retries
 from nnray.sweep.room import Request, Room
-from nnray.sweep.worker_deaths import OomKills, cause_of_death, error_text, is_on_this_host
+from nnray.sweep.workers.retry import Retries
+from nnray.sweep.workers.worker_deaths import OomKills, cause_of_death, error_text, is_on_this_host
 from nnray.training.crash_report import crash_told_in
 from nnray.training.runner import Outcome
 

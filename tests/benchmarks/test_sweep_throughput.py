@@ -15,7 +15,7 @@ from nnray import Sweep
 from nnray.store.metrics_log import read_rows
 from nnray.store.record import now
 from nnray.store.weights import load_weights
-from nnray.sweep.plan import make_plan
+from nnray.sweep.planning.plan import make_plan
 from nnray.training.code import Code
 from nnray.training.runner import Run, run_trial
 from nnray.trial import StorePaths

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 from trial_folders import epoch_row, write_trial
 from trials import configured, folder_of, train
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import threading
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 from commands import start
 from trial_folders import write_trial
 

@@ -2,14 +2,10 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import sys
 from contextlib import closing
-from pathlib import Path
 
 import pandas as pd
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 from trial_folders import write_trial, write_trials
 
 from nnray.cli.main import main

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 from trial_folders import epoch_row, write_trial
 
 import nnray

@@ -2,13 +2,10 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 from trial_folders import epoch_row, write_trial
 
 from nnray.cli.main import main

@@ -19,7 +19,7 @@ from trial_folders import epoch_row, write_trial, write_trials
 from nnray.store.bookkeeper import Bookkeeper, rebuild
 from nnray.store.bookkeeper_process import BookkeeperProcess
 from nnray.store.claim import Claim
-from nnray.store.mlflow_mirror import MlflowMirror
+from nnray.store.mlflow.mirror import MlflowMirror
 from nnray.trial.paths import StorePaths
 
 NO_SERVER = "http://127.0.0.1:9"

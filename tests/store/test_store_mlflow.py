@@ -16,8 +16,8 @@ from mlflow.entities import ViewType
 from trial_folders import START, epoch_row, write_trial, write_trials
 
 from nnray.store.listing import SweepListing
-from nnray.store.mlflow_mirror import MlflowMirror
-from nnray.store.mlflow_run import MAX_PARAM
+from nnray.store.mlflow.mirror import MlflowMirror
+from nnray.store.mlflow.run import MAX_PARAM
 from nnray.trial.paths import StorePaths
 
 # MLflow's own code: it configures its tables in a way that newer SQLAlchemy deprecates.

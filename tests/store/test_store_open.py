@@ -12,7 +12,7 @@ from trial_folders import CONFIG, write_trial, write_trials
 import nnray
 from nnray.errors import StoreError
 from nnray.store.bookkeeper import rebuild
-from nnray.store.mlflow_mirror import MlflowMirror
+from nnray.store.mlflow.mirror import MlflowMirror
 from nnray.trial.paths import StorePaths
 
 NETWORKS = """

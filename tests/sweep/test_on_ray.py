@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import nnray
 
 from nnray.cli.main import main
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
-from commands import nnray
 
 SPACE = """
 from nnray import Sweep, grid

@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "cli"))
 from commands import ENVIRONMENT
 
 SPACE = """

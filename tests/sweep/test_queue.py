@@ -11,7 +11,7 @@ from claim_holder import claimed_elsewhere
 
 from nnray import Sweep, grid
 from nnray.store.record import Record, now
-from nnray.sweep.plan import make_plan
+from nnray.sweep.planning.plan import make_plan
 from nnray.sweep.queue import TrialQueue
 
 

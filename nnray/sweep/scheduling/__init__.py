@@ -5,7 +5,7 @@ from __future__ import annotations
 from ray.tune.schedulers import PopulationBasedTraining
 
 from nnray.errors import SpaceError
-from nnray.sweep.plan import Plan
+from nnray.sweep.planning.plan import Plan
 from nnray.sweep.scheduling.catalogue import make_scheduler, scheduler_names
 from nnray.sweep.scheduling.perturbation import perturbed_keys, population_source
 from nnray.sweep.scheduling.population import PopulationSteering

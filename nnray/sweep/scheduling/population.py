@@ -11,7 +11,7 @@ from ray.tune.execution.tune_controller import TrialRunnerWrapper
 from ray.tune.schedulers import TrialScheduler
 
 from nnray.store.record import Record
-from nnray.sweep.plan import Plan
+from nnray.sweep.planning.plan import Plan
 from nnray.sweep.scheduling.steering import Steering, folder_of
 from nnray.training.exploitation import in_effect, order_exploit
 from nnray.trial.configuration import resolve

@@ -17,7 +17,7 @@ from ray.tune.schedulers import (
 )
 
 from nnray.store.metrics_log import Row, read_rows
-from nnray.sweep.plan import Plan
+from nnray.sweep.planning.plan import Plan
 
 _AMONG_THE_LIVING = (HyperBandScheduler, PopulationBasedTraining)
 

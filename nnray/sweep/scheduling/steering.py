@@ -20,7 +20,7 @@ from ray.tune.schedulers import (
 
 from nnray.errors import SpaceError, did_you_mean
 from nnray.store.metrics_log import read_rows
-from nnray.sweep.plan import Plan
+from nnray.sweep.planning.plan import Plan
 from nnray.sweep.scheduling.replay import tell_finished, tell_rows
 from nnray.sweep.scheduling.trainable import SteeredTrial
 from nnray.sweep.tune_hooks import NotSaved

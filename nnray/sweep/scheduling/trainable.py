@@ -9,13 +9,13 @@ from ray import tune
 from ray.train._internal.session import _TrainingResult, get_session
 from ray.tune.trainable import FunctionTrainable
 
-from nnray.sweep import worker
+from nnray.sweep.workers import worker
 from nnray.training.exploitation import keep_link
 from nnray.training.stopping import InterruptTraining, LeaveTraining, StopTraining
 from nnray.trial.paths import TrialPaths
 
 if TYPE_CHECKING:
-    from nnray.sweep.code_snapshot import CodeSnapshot
+    from nnray.sweep.snapshot.code_snapshot import CodeSnapshot
     from nnray.training.runner import Run
 
 

@@ -12,10 +12,10 @@ from nnray.space.resources import Resources
 from nnray.space.sweep import Sweep
 from nnray.store.membership import Ask, Membership, members
 from nnray.store.stored_trial import StoredTrial
-from nnray.sweep.adoption import signature_today
-from nnray.sweep.departures import of_other_commands
-from nnray.sweep.expansion import population_of, resources_of, with_workers
-from nnray.sweep.plan import Entry, Plan, check_place, planned_trials
+from nnray.sweep.planning.adoption import signature_today
+from nnray.sweep.planning.departures import of_other_commands
+from nnray.sweep.planning.expansion import population_of, resources_of, with_workers
+from nnray.sweep.planning.plan import Entry, Plan, check_place, planned_trials
 from nnray.sweep.search.catalogue import describe, make_searcher, objectives_of
 from nnray.sweep.search.objectives import Objectives
 from nnray.sweep.search.searcher import Point, Searcher

@@ -10,9 +10,9 @@ from nnray.errors import NnrayError, SpaceError
 from nnray.store.claim import Claim
 from nnray.store.membership import Ask, Membership
 from nnray.store.metrics_log import read_rows
-from nnray.sweep.adoption import adopt
-from nnray.sweep.expansion import resources_of
-from nnray.sweep.plan import Plan, PlannedTrial, enlist, planned
+from nnray.sweep.planning.adoption import adopt
+from nnray.sweep.planning.expansion import resources_of
+from nnray.sweep.planning.plan import Plan, PlannedTrial, enlist, planned
 from nnray.sweep.queue import Result
 from nnray.sweep.search.conversation import PATIENCE, Conversation
 from nnray.sweep.search.objectives import evaluation_of, unknown_metric

@@ -12,7 +12,7 @@ from trials import configured, folder_of
 from nnray.space import Sweep
 from nnray.store.membership import Membership
 from nnray.store.record import Record
-from nnray.sweep.plan import Plan, planned
+from nnray.sweep.planning.plan import Plan, planned
 from nnray.sweep.scheduling import make_scheduler
 from nnray.sweep.scheduling.replay import tell_finished, tell_rows
 from nnray.trial import StorePaths

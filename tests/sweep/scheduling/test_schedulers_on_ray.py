@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from commands import start, wait_until
 
 from nnray.cli.main import main
 from nnray.store.claim import is_claimed
 from nnray.trial import StorePaths
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "cli"))
-from commands import start, wait_until
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's and Tune's own, in this very process
 

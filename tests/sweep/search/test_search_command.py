@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import finish, nnray, start, wait_until
 
 from nnray.cli.main import main
 from nnray.store.membership import Membership, members
 from nnray.trial.paths import StorePaths
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "cli"))
-from commands import finish, nnray, start, wait_until
 
 SPACE = """
 from nnray import Sweep, grid

@@ -2,10 +2,10 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from claim_holder import claimed_elsewhere
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -15,12 +15,9 @@ from nnray.store.membership import Membership, members
 from nnray.store.metrics_log import append_row
 from nnray.store.record import Record, now
 from nnray.store.stored_trial import StoredTrial
-from nnray.sweep.plan import make_plan
+from nnray.sweep.planning.plan import make_plan
 from nnray.sweep.queue import TrialQueue
 from nnray.sweep.search import open_search
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from claim_holder import claimed_elsewhere
 
 SPACE = {"optimizer.lr": tune.loguniform(1e-4, 1e-1), "model.width": grid(8, 16, 32)}
 

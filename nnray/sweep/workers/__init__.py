@@ -1,0 +1,1 @@
+"""What runs in Ray's workers, and what is done when one is lost."""

@@ -1,0 +1,66 @@
+"""What is found out about a cluster before the first trial."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import nnray
+from nodes import OPEN, StartedNode, free_port
+
+SPACE = """
+from nnray import Sweep
+sweep = Sweep(name="study", base={"model": "user_code.Tiny", "data": "Digits", "trainer.max_epochs": 1})
+"""
+_UNSHARE = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)))
+_CAN_HIDE = subprocess.run([*_UNSHARE, "true"], capture_output=True).returncode == 0 if os.name == "posix" else False
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a cluster of one node."""
+    folder = tmp_path_factory.mktemp("head")
+    port = free_port()
+    node = StartedNode(["--head", f"--port={port}", "--num-cpus=1", "--node-ip-address=127.0.0.1"], folder / "log")
+    yield f"127.0.0.1:{port}"
+    node.kill()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "study.py").write_text(SPACE)
+    return tmp_path
+
+
+@pytest.mark.skipif(not _CAN_HIDE, reason="folders cannot be hidden from a process here (unshare --mount)")
+def test_a_node_that_does_not_see_the_store_is_named(
+    head: str, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    blind = tmp_path_factory.mktemp("blind")
+    hide = (*_UNSHARE, "sh", "-c", f"mount -t tmpfs none '{folder}' && exec \"$@\"", "sh")
+    node = StartedNode([f"--address={head}", "--num-cpus=1", "--node-ip-address=127.0.0.2"], blind / "log", hide)
+    try:
+        status, output = nnray(folder, "sweep", "study.py", "--address", head, **OPEN)
+    finally:
+        node.kill()
+    assert status == 2, output
+    assert output.splitlines()[-1] == (
+        f"nnray: error: 1 of 2 nodes cannot use the store {folder}/nnray-store: {socket.gethostname()} (127.0.0.2): "
+        "it sees no such folder, or another one; put the store on a file system that all nodes share"
+    )
+    assert "Traceback" not in output
+    assert not (folder / "nnray-store").exists()
+
+
+def test_a_token_for_a_cluster_without_tokens(head: str, folder: Path) -> None:
+    status, output = nnray(
+        folder, "sweep", "study.py", "--address", head, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0123456789abcdef" * 4
+    )
+    assert status == 2, output
+    expected = f"cannot use the Ray cluster at {head}: RAY_AUTH_MODE=token is set here but not on its nodes"
+    assert output.splitlines()[-1] == f"nnray: error: {expected}"
+    assert not (folder / "nnray-store").exists()
