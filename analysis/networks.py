@@ -194,6 +194,12 @@ class Networks:
 
         return figures(self, layers, **options)
 
+    def stitching(self, layers: str | Sequence[str], **options: Any) -> pd.DataFrame:
+        """Stitch every network to every other: see :func:`analysis.jobs.stitching.stitching`."""
+        from analysis.jobs.stitching import stitching
+
+        return stitching(self, layers, **options)
+
     def map(self, function: Callable[..., Any], layers: str | Sequence[str] = (), **options: Any) -> pd.DataFrame:
         """Run a function of a network and its layers: see :func:`analysis.jobs.mapping.map_networks`."""
         from analysis.jobs.mapping import map_networks

@@ -3,6 +3,7 @@
   nnray analyze cka --sweep digits --layers 'block*' --plot cka.pdf         every layer against every other
   nnray analyze figures --sweep digits --which participation_ratio,two_nn   figures of every layer
   nnray analyze probe --sweep digits --epochs all                           what a linear probe reads, by epoch
+  nnray analyze stitch --sweep digits --layers '*.relu' --kinds affine,low-rank   first layers of one, last of another
   nnray analyze extract --sweep digits --layers '*.relu' --dtype float16    layers on disk, for your own programs
   nnray analyze job.py --sweep digits                                       functions marked with @analysis.job
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     import analysis
 
-KINDS = ("cka", "figures", "probe", "extract")
+KINDS = ("cka", "figures", "probe", "stitch", "extract")
 _FIRST_ROWS = 10
 
 
@@ -49,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kernel", choices=("linear", "rbf"), default="linear", help="cka: the kernel (linear)")
     parser.add_argument("--biased", action="store_true", help="cka: the biased estimate of HSIC")
     parser.add_argument("--which", metavar="A,B,...", help="figures: their names")
+    parser.add_argument("--kinds", metavar="A,B,...", help="stitch: affine, orthogonal, low-rank (affine)")
+    parser.add_argument("--stages", metavar="A,B,...", help="stitch: random, least-squares, trained (all)")
     parser.add_argument("--reduce", choices=("mean", "max", "flatten"), help="extract: over places")
     parser.add_argument("--dtype", default="float32", help="extract: of what is kept (float32)")
     parser.add_argument("--plot", metavar="FILE", help="a picture of the result: .pdf, .svg, .png")
@@ -87,6 +90,10 @@ def run(arguments: argparse.Namespace) -> int:
             )
             failed += _tell(job.name, frame, frame.attrs["errors"], console)
         return EXIT_FAILED_TRIALS if failed else EXIT_OK
+    if arguments.what == "stitch":
+        frame = _stitched(networks, arguments, actors)
+        failures = [{"trial": error["pair"], "epoch": None, "layer": None, **error} for error in frame.attrs["errors"]]
+        return EXIT_FAILED_TRIALS if _tell("stitch", frame, failures, console) else EXIT_OK
     result = _built_in(networks, arguments, actors)
     if arguments.what == "extract":
         failed = _tell("extract", result.index, result.errors.to_dict("records"), console)
@@ -97,6 +104,19 @@ def run(arguments: argparse.Namespace) -> int:
             result.plot().savefig(arguments.plot)
             console.print(f"picture: {arguments.plot}", markup=False, soft_wrap=True)
     return EXIT_FAILED_TRIALS if failed else EXIT_OK
+
+
+def _stitched(networks: analysis.Networks, arguments: argparse.Namespace, actors: analysis.Actors) -> pd.DataFrame:
+    choices = {"kinds": arguments.kinds, "stages": arguments.stages}
+    return networks.stitching(
+        arguments.layers.split(","),
+        **{option: text.split(",") for option, text in choices.items() if text},
+        data=arguments.data,
+        n=arguments.n,
+        seed=arguments.seed,
+        name=arguments.name,
+        actors=actors,
+    )
 
 
 def _built_in(networks: analysis.Networks, arguments: argparse.Namespace, actors: analysis.Actors) -> Any:

@@ -287,3 +287,48 @@ def test_an_actor_that_dies_is_replaced_and_its_work_done_unless_it_dies_of_it(r
     }
     assert done[4].error.startswith("ValueError: four")
     assert "its worker died 4 times" in done[7].error
+
+
+def test_stitching_by_stages(copied):
+    images = copied.where("model == 'nnray.models.SimpleCNN'")
+    result = images.stitching(
+        "block1.*", kinds=["affine", "orthogonal", "low-rank"], rank=2, fit_n=600, epochs=3, lr=0.01
+    )
+    assert len(result) == 2 * 3 * 3 * 3  # pairs, layers, kinds, stages
+    means = result.groupby(["kind", "stage"])["accuracy"].mean()
+    assert means["affine", "least-squares"] > means["affine", "random"] + 0.2
+    assert means["affine", "trained"] > means["affine", "random"] + 0.2
+    assert means["affine", "least-squares"] > means["low-rank", "least-squares"]
+    assert (result["penalty"] == result["own_accuracy"] - result["accuracy"]).all()
+
+
+def test_a_network_stitched_to_its_own_copy_loses_nothing(copied):
+    """Another epoch of training changes little; the same weights under another name would change nothing."""
+    from analysis.jobs.stitching import StitchingOptions, make_stitching_work
+    from analysis.networks import Network
+
+    stimuli = make_stimuli(copied, "test", 200)
+    place = copied.store / "analysis/own"
+    for folder in ("rows", "layers"):
+        (place / folder).mkdir(parents=True)
+    options = StitchingOptions(("affine",), ("least-squares",), 1, 0.0, False, 1, 0.1, 32, 0)
+    network = copied[0]
+    twin = Network(network.store, network.trial, network.epoch)
+    make_stitching_work(stimuli, stimuli, copied.store, place, ("block2.*",), options, "cpu")((network, twin))
+    (part,) = (place / "rows").iterdir()
+    assert pd.read_parquet(part)["penalty"].tolist() == [0.0, 0.0]
+
+
+def test_stitching_is_resumable_and_says_what_does_not_fit(copied):
+    first = copied.stitching("flatten", stages="least-squares", n=50, fit_n=100, name="s")
+    parts = list((copied.store / "analysis/s/rows").iterdir())
+    parts[0].unlink()
+    assert copied.stitching("flatten", stages="least-squares", n=50, fit_n=100, name="s").equals(first)
+    with pytest.raises(AnalysisError, match="did you mean 'affine'"):
+        copied.stitching("flatten", kinds="afine")
+    with pytest.raises(AnalysisError, match="at least two networks"):
+        copied[:1].stitching("flatten")
+    mixed = copied.where("seed == 0").stitching("*", every_pair=True, stages="random", n=9, fit_n=9)
+    assert mixed["error"].notna().any()
+    assert mixed["error"].isna().any()
+    assert mixed["error"].dropna().str.contains("no stitching layer leads|the output 'linear'").all()

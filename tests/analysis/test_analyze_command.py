@@ -57,6 +57,14 @@ def test_probes_by_epoch(store):
     assert table.groupby("epoch")["probe"].mean().is_monotonic_increasing
 
 
+def test_stitching(store):
+    words = ["analyze", "stitch", "--sweep", "small", "--where", "model == 'nnray.models.MLP'", "--layers", "flatten"]
+    assert main([*words, "--kinds", "affine,orthogonal", "--stages", "least-squares", "--name", "s"]) == 0
+    table = pd.read_parquet(store / "analysis/s/result.parquet")
+    assert sorted(table["kind"]) == ["affine", "affine", "orthogonal", "orthogonal"]
+    assert table["relative_accuracy"].between(0, 1.5).all()
+
+
 def test_extracted_layers_can_be_opened(store):
     assert main(["analyze", "extract", "--layers", "linear", "-n", "9", "--dtype", "float16", "--name", "e"]) == 0
     acts = analysis.Extracted(store / "analysis/e")
