@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from nnray.cli.command_line import masked_command
 from nnray.cli.jobs import run_elsewhere, runs_elsewhere
+from nnray.cli.termination import sigterm_interrupts
 from nnray.errors import NnrayError, did_you_mean
 
 COMMANDS = {
@@ -69,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.words = words
         if command != "sweep" and runs_elsewhere(arguments):
             return run_elsewhere(arguments)
-        return module.run(arguments)
+        with sigterm_interrupts():
+            return module.run(arguments)
     except NnrayError as error:
         print(f"nnray: error: {error}", file=sys.stderr)
         return EXIT_MISTAKE

@@ -1,6 +1,6 @@
 """Train every trial of a search space that is not trained yet.
 
-Running it again trains only what is missing. Ctrl-C stops it; nothing but the running epochs is lost.
+Running it again trains only what is missing. Ctrl-C or SIGTERM stops it; nothing but the running epochs is lost.
 The exit status is 0 only if all trials are complete, 1 if some failed, 2 for a mistake in the input.
 """
 

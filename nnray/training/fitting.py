@@ -12,6 +12,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from nnray.errors import TrialError
 from nnray.store.metrics_log import HYPER, Row, keep_rows_before
@@ -101,8 +102,8 @@ def fit(
             status = "stopped"
     except InterruptTraining:
         status = "pending"
-    except SystemExit as leaving:  # which is what Lightning makes of Ctrl-C
-        if isinstance(leaving.__context__, KeyboardInterrupt):
+    except SystemExit as leaving:  # which is what Lightning makes of Ctrl-C, and of SIGTERM
+        if isinstance(leaving, SIGTERMException) or isinstance(leaving.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
     fingerprint = data.fingerprint() if hasattr(data, "fingerprint") else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -216,12 +217,17 @@ def test_failures_are_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     assert table(tmp_path, "trials")["attempts"].tolist() == [1, 1, 2, 2]
 
 
-def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("send", "number"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_an_interruption_stops_cleanly_and_says_how_to_go_on(
+    tmp_path: Path, send: Callable[[int, int], None], number: int
+) -> None:
     write_space(tmp_path, '"seed": grid(range(6))', seconds=0.4)
     store = StorePaths(tmp_path / "nnray-store")
     process = start(tmp_path, "sweep", "study.py")
     wait_until(lambda: completed(store) >= 1)
-    os.killpg(process.pid, signal.SIGINT)
+    send(process.pid, number)
     status, output = finish(process)
     assert status == 130, output
     assert "interrupted: nnray sweep study.py goes on where this stopped" in output

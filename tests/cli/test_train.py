@@ -98,12 +98,13 @@ def test_help_for_a_class(capsys: pytest.CaptureFixture[str]) -> None:
     assert "num_classes" not in text
 
 
-def test_ctrl_c_leaves_a_trial_that_is_resumed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interruption_leaves_a_trial_that_is_resumed(tmp_path: Path, number: signal.Signals) -> None:
     slow = "trainer.callbacks=[{class_path: user_code.Slow, init_args: {seconds: 0.5}}]"
     words = ["train", "--config", "base.yaml", "--trainer.max_epochs", "6", f"--{slow}"]
     process = start(tmp_path, *words)
     wait_until(lambda: any(tmp_path.glob("nnray-store/trials/*/resume.ckpt")))
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     status, output = finish(process)
     assert status == 130, output
     assert "Traceback" not in output

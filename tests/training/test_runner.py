@@ -65,6 +65,15 @@ def test_the_folder_of_a_completed_trial(store: StorePaths) -> None:
     assert json.loads(paths.record.read_text())["status"] == "completed"
 
 
+def test_sigterm_is_an_interruption_and_no_failure(store: StorePaths) -> None:
+    raw = {"trainer.callbacks": [{"class_path": "user_code.Terminated"}]}
+    with pytest.raises(KeyboardInterrupt):
+        train(store.root, raw)
+    record = _record(_paths(store, raw))
+    assert (record.status, record.error) == ("running", None)
+    assert _paths(store, raw).resume.exists()
+
+
 def test_the_metrics_are_those_of_the_kept_weights(store: StorePaths) -> None:
     configuration = configured({})
     train(store.root, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ def joined(address: str | None) -> Iterator[bool]:
         "object_store_memory": _OBJECT_STORE_BYTES,
         "_system_config": {"preload_python_modules": list(_PRELOADED)},
     }
+    terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else local)
@@ -68,6 +70,8 @@ def joined(address: str | None) -> Iterator[bool]:
         place = f"join the Ray cluster at {address}" if address else "start Ray"
         raise SpaceError(f"cannot {place}: {' '.join(str(error).split())}{hint}") from error
     try:
+        if callable(terminate):  # Ray's own handler aborts this process, and what it has started stays behind
+            signal.signal(signal.SIGTERM, terminate)
         if address and os.environ.get("RAY_AUTH_MODE") == "token":
             _refuse_needless_token(address)
         yield not address
