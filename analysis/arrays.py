@@ -31,6 +31,7 @@ def features(values: Array) -> torch.Tensor:
 def centred(values: Array) -> torch.Tensor:
     """Return activations as :func:`features` does, each feature with mean zero over the samples."""
     matrix = features(values)
+    matrix = matrix - matrix[:1]  # a constant feature becomes zero, and not the rounding of its mean
     return matrix - matrix.mean(dim=0)
 
 

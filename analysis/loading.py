@@ -42,7 +42,12 @@ def load_network(store: Path, trial: str, epoch: int, layers: Layers | None = No
         model = _as_graph(load_model(paths, epoch))
         return model if wanted is None else model.submodel(outputs=wanted)
     model = copy.deepcopy(empty)
-    model.load_state_dict(_tensors(paths.checkpoint(epoch), list(model.state_dict())), strict=True, assign=True)
+    tensors = _tensors(paths.checkpoint(epoch), list(model.state_dict()))
+    try:
+        model.load_state_dict(tensors, strict=True, assign=True)
+    except RuntimeError as error:  # what torch says of misshapen entries
+        reason = " ".join(str(error).split())
+        raise StoreError(f"the weights of trial {trial} don't fit its model of today: {reason}") from error
     return model.eval()
 
 

@@ -40,6 +40,12 @@ class Actors:
     gpu: float = 0.0
     address: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.count is not None and self.count < 0:
+            raise AnalysisError(f"actors: {self.count} is no number of actors; 0 computes in this process")
+        if self.gpu < 0:
+            raise AnalysisError(f"actors: {self.gpu} is no share of a GPU")
+
 
 @dataclass(frozen=True)
 class Done(Generic[Task]):
@@ -145,8 +151,11 @@ class _OnRay:
     def __init__(self, actors: Actors) -> None:
         import ray
 
+        there = ray.cluster_resources()
+        if actors.gpu > there.get("GPU", 0.0):
+            raise AnalysisError(f"actors: each asks for {actors.gpu:g} GPU, and there is {there.get('GPU', 0.0):g}")
         self._remote = ray.remote(num_cpus=1, num_gpus=actors.gpu, max_restarts=0)(_Worker)
-        self._most = _count(actors, ray.cluster_resources())
+        self._most = _count(actors, there)
         self._workers: list[Any] = []
 
     def close(self) -> None:
@@ -167,22 +176,33 @@ class _OnRay:
         busy: dict[Any, tuple[Any, Task, int]] = {}
         while len(self._workers) < min(len(tasks), self._most):
             self._workers.append(self._remote.remote(list(sys.path)))
-        idle = list(self._workers)
-        for worker in idle:
-            worker.prepare.remote(make_work, *references)
+        # A worker gets tasks once it runs: there may be fewer cores than workers, and some never start.
+        starting = {worker.prepare.remote(make_work, *references): worker for worker in self._workers}
+        idle: list[Any] = []
+        failed_starts = 0
         while waiting or busy:
             while waiting and idle:
                 worker, (task, deaths) = idle.pop(), waiting.popleft()
                 busy[worker.do.remote(task)] = worker, task, deaths
-            (ready, *_), _ = ray.wait(list(busy), num_returns=1)
+            (ready, *_), _ = ray.wait([*busy, *starting], num_returns=1)
+            if ready in starting:
+                worker = starting.pop(ready)
+                try:
+                    ray.get(ready)
+                except RayActorError as death:
+                    failed_starts += 1
+                    if failed_starts > _DEATHS:
+                        line = " ".join(str(death).split())
+                        raise AnalysisError(f"workers die before they have begun: {line[:300]}") from death
+                    starting |= self._replace(worker, make_work, references)
+                else:
+                    idle.append(worker)
+                continue
             worker, task, deaths = busy.pop(ready)
             try:
                 value, error = ray.get(ready)
             except RayActorError as death:
-                self._workers.remove(worker)
-                self._workers.append(self._remote.remote(list(sys.path)))
-                self._workers[-1].prepare.remote(make_work, *references)
-                idle.append(self._workers[-1])
+                starting |= self._replace(worker, make_work, references)
                 if deaths < _DEATHS:
                     waiting.append((task, deaths + 1))
                     continue
@@ -191,6 +211,12 @@ class _OnRay:
             else:
                 idle.append(worker)
             yield Done(task, value, error)
+
+    def _replace(self, dead: Any, make_work: Callable[..., Work], references: list[Any]) -> dict[Any, Any]:
+        """Start another worker and return it by the reference that says when it is ready."""
+        self._workers.remove(dead)
+        self._workers.append(self._remote.remote(list(sys.path)))
+        return {self._workers[-1].prepare.remote(make_work, *references): self._workers[-1]}
 
 
 def _count(actors: Actors, there: dict[str, float]) -> int:

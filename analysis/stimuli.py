@@ -71,18 +71,35 @@ def make_stimuli(networks: Networks, data: Data = "test", n: int | None = None, 
             raise AnalysisError(f"data: {data!r} is none of 'train', 'val', 'test', a data module, or images")
         images, labels = _evaluation_set(_data_module(networks), data)
     elif isinstance(data, tuple):
-        images, labels = np.asarray(data[0]), np.asarray(data[1])
+        if len(data) != 2:
+            raise AnalysisError(f"data: a tuple is a pair of images and labels, and this one has {len(data)} parts")
+        images, labels = _array(data[0]), _array(data[1])
     elif hasattr(data, "test_dataloader"):
         images, labels = _evaluation_set(data, "test")
     else:
-        images, labels = np.asarray(data), None
+        images, labels = _array(data), None
     if labels is not None and len(labels) != len(images):
         raise AnalysisError(f"data: there are {len(images)} images and {len(labels)} labels")
+    if images.dtype == np.float64:  # NumPy's default, which no network computes in
+        images = images.astype(np.float32)
     return _chosen(images, labels, n, seed)
 
 
+def _array(values: Any) -> np.ndarray:
+    """Return images or labels that a person gave."""
+    try:
+        array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise AnalysisError(f"data: this is no array of images: {' '.join(str(error).split())}") from error
+    if array.ndim == 0 or array.dtype.kind not in "biuf":
+        raise AnalysisError(f"data: an array of images is expected, not {type(values).__name__}")
+    return array
+
+
 def _chosen(images: np.ndarray, labels: np.ndarray | None, n: int | None, seed: int) -> Stimuli:
-    if n is not None and not 0 < n <= len(images):
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise AnalysisError(f"seed is {seed!r}, where a whole number from 0 is expected")
+    if n is not None and not (isinstance(n, int | np.integer) and 0 < n <= len(images)):
         raise AnalysisError(f"n is {n}, and the data set has {len(images)} samples")
     samples = np.ascontiguousarray(np.random.default_rng(seed).permutation(len(images))[:n])
     chosen = np.ascontiguousarray(images[samples])
@@ -99,12 +116,19 @@ def _data_module(networks: Networks) -> Any:
     """Return the data module of the trials, which has to be the same for all."""
     found: dict[str, tuple[str, Configuration]] = {}
     described: set[str] = set()
+    lost: NnrayError | None = None
     for network in networks:
         if network.trial in described:
             continue
         described.add(network.trial)
-        configuration, _ = model_of(StorePaths(networks.store).trial(network.trial))
+        try:
+            configuration, _ = model_of(StorePaths(networks.store).trial(network.trial))
+        except NnrayError as error:  # the network's own row of errors will say so
+            lost = lost or error
+            continue
         found.setdefault(_content(configuration), (network.trial, configuration))
+    if not found and lost is not None:
+        raise lost
     if not found:
         raise AnalysisError("there are no networks: nothing is left of the table")
     if len(found) > 1:

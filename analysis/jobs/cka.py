@@ -18,13 +18,13 @@ import torch
 
 from analysis.activations import patterns_of
 from analysis.jobs.folder import ERRORS, JobFolder
-from analysis.jobs.gram_vectors import GramOptions, Kernel, make_gram_work, read_gram_layers, read_gram_vectors
-from analysis.jobs.per_network import device_of, make_missing, part_of
+from analysis.jobs.gram_vectors import KERNELS, GramOptions, Kernel, make_gram_work, read_gram_layers, read_gram_vectors
+from analysis.jobs.per_network import device_of, make_missing, part_of, some
 from analysis.networks import Networks
 from analysis.pool import Actors, Pool, pool_of
 from analysis.results import Pairs, errors_frame, pairs_frame
 from analysis.stimuli import Data, make_stimuli
-from nnray.errors import AnalysisError
+from nnray.errors import AnalysisError, did_you_mean
 
 MEMORY_BYTES = 1_000_000_000
 """What a worker's tile may take."""
@@ -67,6 +67,11 @@ def cka(
         AnalysisError: If there are no networks, too few images, or the networks were trained on different data.
         GraphError: If no network has such layers.
     """
+    some(networks)
+    if kernel not in KERNELS:
+        raise AnalysisError(f"kernel: there is no {kernel!r}{did_you_mean(str(kernel), KERNELS)}")
+    if not bandwidth > 0:
+        raise AnalysisError(f"bandwidth is {bandwidth}, where a positive number is expected")
     stimuli = make_stimuli(networks, data, n, seed)
     fewest = 4 if unbiased else 2
     if min(batch_size, len(stimuli)) < fewest:
@@ -83,7 +88,8 @@ def cka(
             path = part_of(folder, _GRAMS, network, _SUFFIX)
             if path.exists():
                 there, bad = read_gram_layers(path)
-                files.append((path, len(there)))
+                if there:  # else every layer is among the errors
+                    files.append((path, len(there)))
                 places += [(network.trial, network.epoch, layer) for layer in there]
                 errors += [(network.trial, network.epoch, layer, reason) for layer, reason in bad.items()]
         if not places:

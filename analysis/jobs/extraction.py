@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,8 @@ import torch
 from analysis.activations import Patterns, activations, patterns_of
 from analysis.extracted import INDEX, LABELS, SAMPLES, Extracted
 from analysis.jobs.folder import ERRORS, JobFolder, part_key
-from analysis.jobs.per_network import FORWARD_BATCH, device_of, make_missing, part_of
+from analysis.jobs.function_text import function_text
+from analysis.jobs.per_network import FORWARD_BATCH, device_of, make_missing, part_of, some
 from analysis.loading import Loader
 from analysis.networks import Network, Networks
 from analysis.pool import Actors, pool_of
@@ -67,8 +69,9 @@ def extract(
         raise AnalysisError(f"project is {project}, where a positive number of dimensions is expected")
     check_reduction(reduce)
     patterns = patterns_of(layers)
+    some(networks)
     stimuli = make_stimuli(networks, data, n, seed)
-    reduction = inspect.getsource(reduce) if callable(reduce) else reduce
+    reduction = function_text(reduce) if callable(reduce) else reduce
     specification = {
         "layers": list(patterns),
         "stimuli": stimuli.fingerprint,
@@ -113,9 +116,18 @@ def make_extraction_work(
 
     def work(network: Network) -> None:
         place = folder / part_key(network.trial, network.epoch)
-        beside = place.with_name(f".{place.name}.unfinished")
-        shutil.rmtree(beside, ignore_errors=True)
+        beside = place.with_name(f".{place.name}.{uuid4().hex[:8]}.unfinished")
         beside.mkdir()
+        try:
+            write(network, beside)
+            with contextlib.suppress(OSError):  # another command with the same job was faster
+                beside.rename(place)
+            if not place.is_dir():
+                raise AnalysisError(f"{place} cannot be written")
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def write(network: Network, beside: Path) -> None:
         model = loader.load(network.trial, network.epoch, patterns)
         arrays: dict[str, np.memmap] = {}
         start = 0
@@ -131,7 +143,6 @@ def make_extraction_work(
         for array in arrays.values():
             array.flush()
         (beside / _LAYERS).write_text(json.dumps(list(arrays)), encoding="utf-8")
-        beside.rename(place)
 
     return work
 

@@ -21,6 +21,8 @@ from nnray.store.files import remove_leftovers, replacing, write_text
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 ERRORS = "errors"
+_LEFTOVER_S = 3600.0
+"""What is this old was left by a kill: another command with the same job may be writing what is younger."""
 
 
 class JobFolder:
@@ -57,7 +59,7 @@ class JobFolder:
         """Make the folder, and clear away what a kill left half written."""
         self.path.mkdir(parents=True, exist_ok=True)
         for folder in (self.path, *(entry for entry in self.path.iterdir() if entry.is_dir())):
-            remove_leftovers(folder)
+            remove_leftovers(folder, _LEFTOVER_S)
         if not (self.path / "job.json").exists():
             write_text(self.path / "job.json", self._text)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from analysis.activations import Patterns, activations
@@ -27,9 +27,11 @@ from analysis.loading import Loader
 from analysis.networks import Network
 from analysis.similarity.cka import centred_gram, gaussian_gram, u_centred_gram
 from analysis.stimuli import Stimuli
+from nnray.errors import AnalysisError
 from nnray.store.files import replacing
 
 Kernel = Literal["linear", "rbf"]
+KERNELS: tuple[Kernel, ...] = ("linear", "rbf")
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,16 @@ def make_gram_work(
 
 
 def read_gram_layers(path: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the layers in a file of Gram vectors, and those left out with the reason."""
-    with safe_open(path, framework="pt") as file:
-        facts = file.metadata()
+    """Return the layers in a file of Gram vectors, and those left out with the reason.
+
+    Raises:
+        AnalysisError: If it is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = file.metadata()
+    except (SafetensorError, OSError) as error:
+        raise AnalysisError(f"{path} is damaged, delete it and try again: {error}") from error
     return json.loads(facts["layers"]), json.loads(facts["bad"])
 
 
@@ -94,7 +103,7 @@ def _vectors(
     flat = rows * size + columns
     diagonal = rows == columns
     vectors: dict[str, torch.Tensor] = {}
-    bad: dict[str, int] = {}
+    bad: dict[str, str] = {}
     for batch, images in zip(range(batches), stimuli.batches(size, device), strict=False):
         for name, values in activations(model, images, options.layers).items():
             features = values.flatten(start_dim=1).float()
@@ -102,14 +111,21 @@ def _vectors(
                 vectors[name] = torch.empty(batches, len(flat), dtype=torch.float32)
             gram = _gram(features, options)
             if not bool(torch.isfinite(gram).all()):
-                bad[name] = bad.get(name, 0) + int((~torch.isfinite(features)).any(dim=1).sum())
+                bad.setdefault(name, _why_not_finite(features, batch))
                 continue
             vector = gram.view(-1)[flat]
             if not options.unbiased:
                 vector[diagonal] /= 2**0.5
             vectors[name][batch] = vector
-    reasons = {name: f"activations of {count} of {batches * size} images are not finite" for name, count in bad.items()}
-    return {name: vector for name, vector in vectors.items() if name not in bad}, reasons
+    return {name: vector for name, vector in vectors.items() if name not in bad}, bad
+
+
+def _why_not_finite(features: torch.Tensor, batch: int) -> str:
+    where = f"{len(features)} images of minibatch {batch}"
+    count = int((~torch.isfinite(features)).any(dim=1).sum())
+    if count:
+        return f"activations of {count} of the {where} are not finite"
+    return f"activations of the {where} are too large for float32, or mostly equal under a Gaussian kernel"
 
 
 def _gram(features: torch.Tensor, options: GramOptions) -> torch.Tensor:
@@ -117,6 +133,8 @@ def _gram(features: torch.Tensor, options: GramOptions) -> torch.Tensor:
         gram = gaussian_gram(features.double(), options.bandwidth)
         return (u_centred_gram(gram) if options.unbiased else centred_gram(gram)).float()
     # Centring features first keeps float32 precise: what centring the matrix would cancel is gone before it is summed.
-    features = features - features.mean(dim=0)
+    # From the first image on, so that constant ones, of a dead unit say, become zero and not their mean's rounding.
+    features = features - features[:1]
+    features -= features.mean(dim=0)
     gram = features @ features.T
     return u_centred_gram(gram) if options.unbiased else gram

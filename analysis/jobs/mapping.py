@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import torch
 
 from analysis.activations import Patterns, patterns_of
 from analysis.jobs.folder import ERRORS, JobFolder, part_key
-from analysis.jobs.per_network import all_activations, device_of, make_missing, part_of
+from analysis.jobs.function_text import function_name, function_text
+from analysis.jobs.per_network import all_activations, device_of, make_missing, part_of, some
 from analysis.loading import Loader
 from analysis.networks import Network, Networks
 from analysis.pool import Actors, pool_of
@@ -79,15 +81,16 @@ def map_networks(
         AnalysisError: If every network fails.
     """
     patterns = patterns_of(layers) if layers else ()
+    some(networks)
     stimuli = make_stimuli(networks, data, n, seed) if patterns else None
     specification = {
-        "function": f"{function.__module__}.{function.__qualname__}",
-        "source": _source_hash(function),
+        "function": function_name(function),
+        "source": hashlib.sha256(function_text(function).encode()).hexdigest()[:16],
         "layers": list(patterns),
         "stimuli": stimuli.fingerprint if stimuli else None,
         "arguments": dict(arguments or {}),
     }
-    folder = JobFolder(networks.store, function.__name__.strip("_"), specification, name)
+    folder = JobFolder(networks.store, _folder_name(function), specification, name)
     folder.open()
     device = device_of(actors)
     shared = (function, dict(arguments or {}), stimuli, networks.store, folder.path / _ROWS, patterns, device)
@@ -95,10 +98,10 @@ def map_networks(
     with pool_of(actors) as pool:
         errors = make_missing(networks, folder, _ROWS, _SUFFIX, make_map_work, shared, pool, images)
     paths = [part_of(folder, _ROWS, network, _SUFFIX) for network in networks]
-    frames = [pd.read_parquet(path, partitioning=None) for path in paths if path.exists()]
+    frames = [read_rows(path) for path in paths if path.exists()]
     if not frames:
-        raise AnalysisError(f"every network failed: {errors[0][3]}" if errors else "there are no networks")
-    result = pd.concat(frames, ignore_index=True)
+        raise AnalysisError(f"every network failed: {errors[0][3]}")
+    result = one_type_a_column(pd.concat(frames, ignore_index=True))
     folder.write_table("result", pa.Table.from_pandas(result, preserve_index=False))
     failures = errors_frame(errors)
     folder.write_table(ERRORS, pa.Table.from_pandas(failures, preserve_index=False))
@@ -140,6 +143,28 @@ def make_map_work(
     return work
 
 
+def read_rows(path: Path) -> pd.DataFrame:
+    """Return a part's rows.
+
+    Raises:
+        AnalysisError: If it is damaged.
+    """
+    try:
+        return pd.read_parquet(path, partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise AnalysisError(f"{path} is damaged, delete it and try again: {error}") from error
+
+
+def one_type_a_column(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame that Parquet takes: where networks give values of types that don't mix, they become text."""
+    for column in frame.columns:
+        try:
+            pa.array(frame[column], from_pandas=True)
+        except pa.ArrowException:
+            frame[column] = [None if value is None else str(value) for value in frame[column]]
+    return frame
+
+
 def _rows(value: Any) -> pd.DataFrame:
     if isinstance(value, pd.DataFrame):
         return value.reset_index(drop=True)
@@ -155,10 +180,5 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _source_hash(function: Function) -> str:
-    """Return a hash of the function's text: another function of the same name is another computation."""
-    try:
-        text = inspect.getsource(function)
-    except (OSError, TypeError):  # typed into an interpreter
-        text = function.__code__.co_code.hex() + repr(function.__code__.co_consts)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _folder_name(function: Function) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", function_name(function).rpartition(".")[2]).strip("_") or "map"

@@ -66,8 +66,11 @@ def load_jobs(path: str | Path) -> list[Job]:
     if not path.is_file():
         beside = [entry.name for entry in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise AnalysisError(f"there is no file {path}{did_you_mean(path.name, beside)}")
-    make_importable(path)
     name = path.stem
+    other = getattr(sys.modules.get(name), "__file__", None)
+    if name in sys.modules and (other is None or Path(other).absolute() != path.absolute()):
+        raise AnalysisError(f"{path}: a module of Python is called {name!r} already: give the file another name")
+    make_importable(path)
     specification = importlib.util.spec_from_file_location(name, path.absolute())
     assert specification is not None
     assert specification.loader is not None

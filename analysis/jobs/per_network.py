@@ -14,6 +14,7 @@ from analysis.networks import Network, Networks
 from analysis.pool import Actors, Pool
 from analysis.progress import with_progress
 from analysis.stimuli import Stimuli
+from nnray.errors import AnalysisError
 from nnray.graph import GraphModule
 
 Failure = tuple[str, int, str | None, str]
@@ -21,6 +22,12 @@ Failure = tuple[str, int, str | None, str]
 
 FORWARD_BATCH = 256
 """Images that a network is shown at once; the results do not depend on it beyond rounding."""
+
+
+def some(networks: Networks) -> None:
+    """Raise AnalysisError if there are no networks."""
+    if not len(networks):
+        raise AnalysisError("there are no networks: nothing is left of the table")
 
 
 def part_of(folder: JobFolder, kind: str, network: Network, suffix: str) -> Path:

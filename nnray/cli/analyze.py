@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import analysis
 
 KINDS = ("cka", "figures", "probe", "stitch", "extract")
+PICTURED, PICTURES = ("cka", "figures", "probe"), (".pdf", ".svg", ".png")
 _FIRST_ROWS = 10
 
 
@@ -42,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", choices=("train", "val", "test"), default="test", help="the images (default: test)")
     parser.add_argument("-n", metavar="N", type=int, help="how many images (default: all)")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="of the choice and order of images (0)")
-    parser.add_argument("--name", metavar="NAME", help="the folder under analysis/ (default: after what is computed)")
+    parser.add_argument(
+        "--name",
+        metavar="NAME",
+        help="the folder under analysis/ (default: after what is computed; several jobs of a file: NAME-JOB)",
+    )
     parser.add_argument("--actors", metavar="N", type=int, default=0, help="Ray actors; 0 for this process (default)")
     parser.add_argument("--gpu", metavar="SHARE", type=float, default=0.0, help="share of a GPU that an actor holds")
     parser.add_argument("--address", help="the Ray cluster to join (else $RAY_ADDRESS, else Ray is started here)")
@@ -69,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise AnalysisError(
             f"{arguments.what!r} is no analysis and no Python file{did_you_mean(arguments.what, KINDS)}"
         )
+    if arguments.plot:
+        _check_picture(Path(arguments.plot), arguments.what)
     make_importable(Path.cwd())
     networks = analysis.open(arguments.store, arguments.sweep, epochs=_epochs(arguments.epochs))
     if arguments.where:
@@ -84,9 +91,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.what.endswith(".py"):
         from analysis.jobs.own import load_jobs
 
-        for job in load_jobs(arguments.what):
+        jobs = load_jobs(arguments.what)
+        for job in jobs:
+            name = f"{arguments.name}-{job.name}" if arguments.name and len(jobs) > 1 else arguments.name
             frame = networks.map(
-                job.function, job.layers, data=job.data, n=job.n, seed=job.seed, name=arguments.name, actors=actors
+                job.function, job.layers, data=job.data, n=job.n, seed=job.seed, name=name, actors=actors
             )
             failed += _tell(job.name, frame, frame.attrs["errors"], console)
         return EXIT_FAILED_TRIALS if failed else EXIT_OK
@@ -104,6 +113,16 @@ def run(arguments: argparse.Namespace) -> int:
             result.plot().savefig(arguments.plot)
             console.print(f"picture: {arguments.plot}", markup=False, soft_wrap=True)
     return EXIT_FAILED_TRIALS if failed else EXIT_OK
+
+
+def _check_picture(path: Path, what: str) -> None:
+    """Refuse, before anything is computed, a picture that cannot be made."""
+    if what not in PICTURED:
+        raise AnalysisError(f"--plot: {what} has no picture; {', '.join(PICTURED)} have")
+    if path.suffix not in PICTURES:
+        raise AnalysisError(f"--plot: {path.name}: a picture ends in {', '.join(PICTURES)}")
+    if not path.parent.is_dir():
+        raise AnalysisError(f"--plot: there is no folder {path.parent}")
 
 
 def _stitched(networks: analysis.Networks, arguments: argparse.Namespace, actors: analysis.Actors) -> pd.DataFrame:

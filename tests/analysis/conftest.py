@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def networks(trained: Path) -> analysis.Networks:
     """Its networks after their last epoch."""
     return analysis.open(trained, "small")
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> analysis.Networks:
+    """The networks in a store of the test's own."""
+    shutil.copytree(trained, tmp_path / "store", ignore=shutil.ignore_patterns("analysis"))
+    return analysis.open(tmp_path / "store", "small")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from pathlib import Path
 
@@ -21,13 +20,6 @@ from analysis.similarity import linear_cka, rbf_cka
 from analysis.stimuli import make_stimuli
 from nnray.errors import AnalysisError
 from nnray.graph import GraphModule
-
-
-@pytest.fixture
-def copied(trained: Path, tmp_path: Path) -> analysis.Networks:
-    """The networks in a store of the test's own."""
-    shutil.copytree(trained, tmp_path / "store", ignore=shutil.ignore_patterns("analysis"))
-    return analysis.open(tmp_path / "store", "small")
 
 
 @torch.no_grad()

@@ -82,6 +82,18 @@ def test_ones_own_jobs(store, capsys):
     assert "ValueError: too early" in capsys.readouterr().out
 
 
+def test_several_jobs_of_a_file_share_a_name(store):
+    Path("named_jobs.py").write_text(textwrap.dedent(JOBS))
+    assert main(["analyze", "named_jobs.py", "--sweep", "small", "--name", "mine"]) == 0
+    assert sorted(path.name for path in (store / "analysis").iterdir()) == ["mine-epochs", "mine-size"]
+
+
+def test_a_file_called_like_a_module_is_refused(store, capsys):
+    Path("torch.py").write_text(textwrap.dedent(JOBS))
+    assert main(["analyze", "torch.py", "--sweep", "small"]) == 2
+    assert "a module of Python is called 'torch' already" in capsys.readouterr().err
+
+
 def test_a_dry_run_names_layers_and_writes_nothing(store, capsys):
     assert main(["analyze", "cka", "--sweep", "small", "--layers", "linear", "--dry-run"]) == 0
     assert "nnray.models.MLP (2 networks): linear" in capsys.readouterr().out
@@ -97,6 +109,10 @@ def test_a_dry_run_names_layers_and_writes_nothing(store, capsys):
         (["cka", "--epochs", "first"], "--epochs: 'first' is none of"),
         (["figures", "--which", "probes"], "did you mean 'probe'"),
         (["cka", "--layers", "linera"], "no network could be used"),
+        (["cka", "--plot", "cka.pfd"], "a picture ends in .pdf, .svg, .png"),
+        (["cka", "--plot", "nowhere/cka.pdf"], "there is no folder nowhere"),
+        (["extract", "--plot", "cka.pdf"], "extract has no picture"),
+        (["cka", "--actors", "-1"], "-1 is no number of actors"),
     ],
 )
 def test_mistakes_are_one_line(store, capsys, words, message):

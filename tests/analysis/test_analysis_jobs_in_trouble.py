@@ -1,0 +1,201 @@
+"""Jobs on networks that are broken, in folders that others use, with arguments that cannot be meant."""
+
+from __future__ import annotations
+
+import functools
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import analysis
+from analysis.jobs.folder import JobFolder
+from analysis.jobs.gram_vectors import GramOptions, _gram
+from analysis.pool import Actors, pool_of
+from analysis.similarity import linear_cka
+from nnray.errors import AnalysisError, StoreError
+
+
+def weights_of(network: analysis.Network) -> Path:
+    return network.store / "trials" / network.trial / "checkpoints" / f"epoch={network.epoch:04d}.safetensors"
+
+
+def test_a_network_of_which_no_layer_is_finite_is_errors_and_not_the_end(copied):
+    path = weights_of(copied[0])
+    save_file({name: value * float("nan") for name, value in load_file(path).items()}, path)
+    result = copied.cka("*.relu", n=32)
+    assert set(result.errors["trial"]) == {copied[0].trial}
+    assert (result.errors["error"] == "activations of 32 of the 32 images of minibatch 0 are not finite").all()
+    assert set(result["trial_a"]) == {network.trial for network in copied[1:]}
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "record.json"])
+def test_a_network_that_cannot_be_read_is_an_error_and_not_the_end(copied, file):
+    (copied.store / "trials" / copied[0].trial / file).write_text("{")
+    result = copied.cka("linear", n=32)
+    assert result.errors["trial"].tolist() == [copied[0].trial]
+    assert file in result.errors["error"][0]
+    assert len(result.matrix()) == len(copied) - 1
+    with pytest.raises(StoreError, match=file):
+        copied[:1].cka("linear", n=32)
+
+
+def test_weights_of_other_shapes_are_one_line(copied):
+    path = weights_of(copied[0])
+    save_file({name: torch.zeros(3) for name in load_file(path)}, path)
+    with pytest.raises(StoreError, match=r"don't fit its model of today: .*size mismatch[^\n]*$"):
+        copied[0].load()
+
+
+@pytest.mark.parametrize(("what", "parts"), [("cka", "grams"), ("figures", "rows")])
+def test_a_damaged_part_is_named(copied, what, parts):
+    job = functools.partial(getattr(copied, what), "linear", n=32, name="mine")
+    job()
+    part = next((copied.store / "analysis/mine" / parts).iterdir())
+    part.write_bytes(b"x")
+    with pytest.raises(AnalysisError, match=rf"{part.name} is damaged, delete it"):
+        job()
+    part.unlink()
+    assert len(job())
+
+
+def test_what_another_command_is_writing_is_left_alone(tmp_path):
+    folder = JobFolder(tmp_path, "cka", {}, "mine")
+    folder.open()
+    young, old = folder.part("grams", ".young", ".part"), folder.part("grams", ".old", ".part")
+    for path in (young, old):
+        path.touch()
+    import os
+
+    os.utime(old, (time.time() - 7200,) * 2)
+    JobFolder(tmp_path, "cka", {}, "mine").open()
+    assert young.exists()
+    assert not old.exists()
+
+
+def test_the_same_layers_extracted_by_two_at_once(copied, monkeypatch):
+    from analysis.jobs import extraction
+
+    def twice(*shared):
+        first, second = (original(*shared) for _ in range(2))
+
+        def work(network):
+            reduce_once.append(lambda: second(network))
+            first(network)
+
+        return work
+
+    original, reduce_once = extraction.make_extraction_work, []
+
+    def reduce(values):
+        if reduce_once:  # the other one begins and ends while the first is at work
+            reduce_once.pop()()
+        return values
+
+    monkeypatch.setattr(extraction, "make_extraction_work", twice)
+    acts = copied[:1].extract("linear", n=8, reduce=reduce, name="both")
+    assert acts.errors.empty
+    assert acts[copied[0].trial, "linear"].shape == (8, 10)
+    assert [path.name for path in (acts.folder / "values").iterdir()] == [f"{copied[0].trial}-epoch=0001"]
+
+
+def make(value):
+    def inner(network, activations):
+        return value
+
+    return inner
+
+
+def given(network, activations, k):
+    return k
+
+
+@pytest.mark.parametrize(
+    "of",
+    [make, lambda k: functools.partial(given, k=k), lambda k: eval(f"lambda network, activations: {k}")],
+    ids=["closure", "partial", "lambda without source"],
+)
+def test_functions_with_other_values_in_them_are_other_computations(copied, of):
+    for k in (5, 10):
+        assert set(copied.map(of(k))["value"]) == {k}
+
+
+def test_values_of_types_that_do_not_mix_become_text(copied):
+    first = copied[0].trial
+    result = copied.map(lambda network, activations: 1 if network.trial == first else "text")
+    assert result["value"].tolist() == ["1", "text", "text", "text"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda nets, images: nets.cka(data=images, name="mine"),
+        lambda nets, images: nets.extract(data=images, name="mine"),
+        lambda nets, images: nets.figures(data=images, name="mine"),
+        lambda nets, images: nets.map(given, name="mine"),
+    ],
+    ids=["cka", "extract", "figures", "map"],
+)
+def test_no_networks_are_refused_and_nothing_is_written(copied, call):
+    with pytest.raises(AnalysisError, match="there are no networks"):
+        call(copied[:0], np.zeros((9, 1, 8, 8), np.float32))
+    assert not (copied.store / "analysis").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": 3}, "data: an array of images is expected, not int"),
+        ({"data": [torch.zeros(1, 8, 8), torch.zeros(1, 7, 8)]}, "data: this is no array of images"),
+        ({"data": (1, 2, 3)}, "a pair of images and labels, and this one has 3 parts"),
+        ({"seed": -1}, "seed is -1"),
+        ({"n": 0.5}, "n is 0.5"),
+        ({"kernel": "rfb"}, "did you mean 'rbf'"),
+        ({"bandwidth": 0}, "bandwidth is 0"),
+    ],
+)
+def test_arguments_that_cannot_be_meant(networks, options, message):
+    with pytest.raises(AnalysisError, match=message):
+        networks.cka("linear", **options)
+
+
+def test_images_in_the_types_that_people_have(copied):
+    images = torch.rand(32, 1, 8, 8)
+    expected = copied.cka("linear", data=images, name="one")
+    for number, same in enumerate((images.double().numpy(), images.clone().requires_grad_())):
+        assert copied.cka("linear", data=same, name=f"other{number}").equals(expected)
+
+
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize("value", [0.1, 0.3, 1e4 / 3])
+def test_constant_layers_have_no_similarity_however_they_are_rounded(unbiased, value):
+    options = GramOptions(("*",), 77, "linear", 1.0, unbiased)
+    assert not _gram(torch.full((77, 5), value), options).any()
+    assert np.isnan(linear_cka(np.full((77, 5), value), np.full((77, 3), value / 7), unbiased=unbiased))
+
+
+def test_more_actors_than_cores_do_not_wait_for_ever(ray_session):
+    import ray
+
+    count = int(ray.cluster_resources()["CPU"]) + 2
+    with pool_of(Actors(count)) as pool:
+        done = list(pool.work_through(range(2 * count), lambda: lambda task: task + 1))
+    assert sorted(result.value for result in done) == list(range(1, 2 * count + 1))
+
+
+def test_workers_that_cannot_begin_say_why(ray_session):
+    def fails():
+        raise ValueError("no way to begin")
+
+    with pool_of(Actors(1)) as pool, pytest.raises(ValueError, match="no way to begin"):
+        list(pool.work_through([1], fails))
+
+
+def test_actors_that_nobody_can_have(ray_session):
+    with pytest.raises(AnalysisError, match="-1 is no number of actors"):
+        Actors(-1)
+    with pytest.raises(AnalysisError, match="each asks for 99 GPU, and there is"), pool_of(Actors(1, gpu=99)):
+        pass
