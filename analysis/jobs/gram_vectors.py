@@ -132,9 +132,9 @@ def _gram(features: torch.Tensor, options: GramOptions) -> torch.Tensor:
     if options.kernel == "rbf":
         gram = gaussian_gram(features.double(), options.bandwidth)
         return (u_centred_gram(gram) if options.unbiased else centred_gram(gram)).float()
-    # Centring features first keeps float32 precise: what centring the matrix would cancel is gone before it is summed.
-    # From the first image on, so that constant ones, of a dead unit say, become zero and not their mean's rounding.
+    # Seen from the first image, features are about as small as from their mean, which keeps float32 precise: little is
+    # left that centring the matrix cancels. And constant ones, of a dead unit say, are zero, not their mean's rounding.
     features = features - features[:1]
-    features -= features.mean(dim=0)
-    gram = features @ features.T
-    return u_centred_gram(gram) if options.unbiased else gram
+    # NumPy sees that the product is symmetric and computes half of it; PyTorch computes all.
+    gram = torch.from_numpy(features.numpy() @ features.numpy().T) if features.is_cpu else features @ features.T
+    return u_centred_gram(gram) if options.unbiased else centred_gram(gram)
