@@ -74,9 +74,9 @@ def test_a_failure_is_status_1_and_can_be_retried(capsys: pytest.CaptureFixture[
 
 def test_later_words_win() -> None:
     Path("other.yaml").write_text("seed: 7\nmodel: {init_args: {width: 9}}\n")
-    from nnray.cli.train import _raw
+    from nnray.cli.train import raw_configuration
 
-    raw = _raw(["--seed", "1", "--config", "base.yaml", "--config", "other.yaml", "--model.width", "5"])
+    raw = raw_configuration(["--seed", "1", "--config", "base.yaml", "--config", "other.yaml", "--model.width", "5"])
     values = trial_configuration.resolve(raw).values
     assert (values["seed"], values["model"]["init_args"]["width"]) == (7, 5)
 
