@@ -44,6 +44,8 @@ def check_store(root: Path) -> None:
         claim = Claim.acquire(place / "lock")
         with claim or contextlib.nullcontext():
             wrong = _ask(nodes, place)
+    except OSError as error:
+        raise StoreError(f"cannot write to the store {root}: {error.strerror}") from error
     finally:
         shutil.rmtree(place, ignore_errors=True)
         if wrong:

@@ -12,6 +12,9 @@ import pytest
 from commands import nnray
 from nodes import OPEN, StartedNode, free_port
 
+from nnray.errors import StoreError
+from nnray.sweep.cluster.store_probe import check_store
+
 SPACE = """
 from nnray import Sweep
 sweep = Sweep(name="study", base={"model": "user_code.Tiny", "data": "Digits", "trainer.max_epochs": 1})
@@ -64,3 +67,8 @@ def test_a_token_for_a_cluster_without_tokens(head: str, folder: Path) -> None:
     expected = f"cannot use the Ray cluster at {head}: RAY_AUTH_MODE=token is set here but not on its nodes"
     assert output.splitlines()[-1] == f"nnray: error: {expected}"
     assert not (folder / "nnray-store").exists()
+
+
+def test_a_store_that_cannot_be_made_is_one_line(ray_session: str) -> None:
+    with pytest.raises(StoreError, match="cannot write to the store /proc/store: No such file"):
+        check_store(Path("/proc/store"))

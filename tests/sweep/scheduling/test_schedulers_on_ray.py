@@ -106,7 +106,8 @@ def test_killed_half_way_and_started_again(
         assert paths.resume.exists() == (last + 1 < EPOCHS)
         assert not [path for path in paths.folder.iterdir() if path.name.startswith((".", "exploit", "snapshot"))]
     if name in ALONE:
-        assert "stopped" in set(trials["status"])
+        if not name.startswith("h"):  # HyperBand's brackets of those that are left may be too small to stop any
+            assert "stopped" in set(trials["status"])
         for path, lines in kept.items():  # at most the epoch that was running is trained again
             assert path.read_text().splitlines()[: len(lines) - 1] == lines[:-1]
         assert _weights(store.root).items() <= plain.items()  # those of the trial alone, stopped, paused or killed

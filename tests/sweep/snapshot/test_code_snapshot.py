@@ -54,8 +54,8 @@ def project(tmp_path: Path) -> Path:
             "model.py": "VERSION = 1\ndef fail():\n    raise RuntimeError('line three of version one')\n",
             "package/__init__.py": "from package.part import VERSION\n",
             "package/part.py": "VERSION = 1\n",
-            "space/inner/deep.py": "import pathlib\nTEXT = pathlib.Path(__file__).with_name('table.csv').read_text()\n",
-            "space/inner/table.csv": "1,2",
+            "studies/inner/deep.py": "import pathlib\nTEXT = pathlib.Path(__file__).with_name('table.csv').read_text()\n",
+            "studies/inner/table.csv": "1,2",
         },
     )
     return folder
@@ -65,11 +65,11 @@ def test_edits_new_files_and_removals_change_nothing(project: Path, tmp_path: Pa
     snapshot = CodeSnapshot.take([str(project), *sys.path])
     write(project, {"model.py": "VERSION = 2\n", "model/__init__.py": "VERSION = 3\n", "package/part.py": "1 / 0"})
     (project / "package/__init__.py").unlink()
-    shutil.rmtree(project / "space/inner/", ignore_errors=True)
-    write(project, {"space/inner/table.csv": "1,2"})
+    shutil.rmtree(project / "studies/inner/", ignore_errors=True)
+    write(project, {"studies/inner/table.csv": "1,2"})
     output = in_worker(
         snapshot,
-        "import model, package, space.inner.deep as d; print(model.VERSION, package.VERSION, d.TEXT)",
+        "import model, package, studies.inner.deep as d; print(model.VERSION, package.VERSION, d.TEXT)",
         tmp_path,
     )
     assert output == "1 1 1,2\n"
@@ -93,7 +93,7 @@ def test_files_keep_their_names_and_tracebacks_show_the_lines_that_ran(project: 
 
 
 def test_where_the_folder_cannot_be_seen_the_archive_is_unpacked(project: Path, tmp_path: Path) -> None:
-    snapshot = CodeSnapshot.take([str(project / "space"), str(project)])
+    snapshot = CodeSnapshot.take([str(project / "studies"), str(project)])
     project.rename(tmp_path / "elsewhere")
     program = "import model, inner.deep as d, package; print(model.VERSION, d.TEXT, package.VERSION, model.__file__)"
     for _ in range(2):  # the second worker of a host finds it there
