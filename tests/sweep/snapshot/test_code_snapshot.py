@@ -54,7 +54,10 @@ def project(tmp_path: Path) -> Path:
             "model.py": "VERSION = 1\ndef fail():\n    raise RuntimeError('line three of version one')\n",
             "package/__init__.py": "from package.part import VERSION\n",
             "package/part.py": "VERSION = 1\n",
-            "studies/inner/deep.py": "import pathlib\nTEXT = pathlib.Path(__file__).with_name('table.csv').read_text()\n",
+            "studies/inner/deep.py": """
+                import pathlib
+                TEXT = pathlib.Path(__file__).with_name('table.csv').read_text()
+            """,
             "studies/inner/table.csv": "1,2",
         },
     )
