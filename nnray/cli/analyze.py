@@ -74,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise AnalysisError(
             f"{arguments.what!r} is no analysis and no Python file{did_you_mean(arguments.what, KINDS)}"
         )
+    if arguments.what.endswith(".py"):
+        _refuse_what_jobs_say(arguments)
     if arguments.plot:
         _check_picture(Path(arguments.plot), arguments.what)
     make_importable(Path.cwd())
@@ -123,6 +125,20 @@ def _check_picture(path: Path, what: str) -> None:
         raise AnalysisError(f"--plot: {path.name}: a picture ends in {', '.join(PICTURES)}")
     if not path.parent.is_dir():
         raise AnalysisError(f"--plot: there is no folder {path.parent}")
+
+
+def _refuse_what_jobs_say(arguments: argparse.Namespace) -> None:
+    built_in = {
+        "--layers": arguments.layers != "*",
+        "--data": arguments.data != "test",
+        "-n": arguments.n is not None,
+        "--seed": arguments.seed != 0,
+    }
+    for option, given in built_in.items():
+        if given:
+            raise AnalysisError(
+                f"{option}: a job says itself what it is shown: @analysis.job(layers, data=, n=, seed=)"
+            )
 
 
 def _stitched(networks: analysis.Networks, arguments: argparse.Namespace, actors: analysis.Actors) -> pd.DataFrame:

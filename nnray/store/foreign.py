@@ -119,7 +119,7 @@ def _fitting(state: Tensors, model: torch.nn.Module) -> Tensors:
                 f"the weights don't fit {type(model).__name__}: {name} has the shape {tuple(found[name].shape)}, "
                 f"and the model's {tuple(tensor.shape)}"
             )
-    return {name: found[name] for name in expected}
+    return {name: found[name].to(tensor.dtype) for name, tensor in expected.items()}  # half precision, say
 
 
 def _prefixes(state: Tensors) -> list[str]:

@@ -105,6 +105,7 @@ def test_a_dry_run_names_layers_and_writes_nothing(store, capsys):
     [
         (["cak"], "did you mean 'cka'"),
         (["missing.py"], "there is no file missing.py"),
+        (["missing.py", "-n", "9"], "-n: a job says itself what it is shown"),
         (["cka", "--sweep", "smal"], "did you mean 'small'"),
         (["cka", "--epochs", "first"], "--epochs: 'first' is none of"),
         (["figures", "--which", "probes"], "did you mean 'probe'"),
@@ -153,6 +154,13 @@ def test_a_state_dict_becomes_a_trial(store, capsys, network, form):
     images = torch.randn(3, 1, 8, 8)
     assert torch.equal(analysis.open(store, "foreign")[0].load()(images), network(images))
     assert main(words) == 0  # the same again changes nothing
+
+
+def test_half_precision_weights_become_those_of_the_model(store, network):
+    torch.save({name: value.half() for name, value in network.state_dict().items()}, "half.pt")
+    assert main(["import", "half.pt", "--sweep", "foreign", *OPTIONS]) == 0
+    images = torch.randn(3, 1, 8, 8)
+    assert torch.allclose(analysis.open(store, "foreign")[0].load()(images), network(images), atol=0.01)
 
 
 def test_checkpoints_of_one_architecture_stand_side_by_side(store, capsys, network):
