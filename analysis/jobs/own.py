@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from analysis.stimuli import Data
 from nnray.errors import AnalysisError, did_you_mean
-from nnray.trial.importing import make_importable
+from nnray.trial.importing import file_specification, make_importable
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__analysis_job__"
@@ -71,8 +71,7 @@ def load_jobs(path: str | Path) -> list[Job]:
     if name in sys.modules and (other is None or Path(other).absolute() != path.absolute()):
         raise AnalysisError(f"{path}: a module of Python is called {name!r} already: give the file another name")
     make_importable(path)
-    specification = importlib.util.spec_from_file_location(name, path.absolute())
-    assert specification is not None
+    specification = file_specification(name, path)
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module  # workers import it under this name, from the file's folder

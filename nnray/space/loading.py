@@ -13,7 +13,7 @@ from typing import Any
 from nnray.errors import ConfigurationError, NnrayError, SpaceError, did_you_mean
 from nnray.space.notation import described_value
 from nnray.space.sweep import Sweep
-from nnray.trial.importing import make_importable
+from nnray.trial.importing import file_specification, make_importable
 from nnray.trial.merging import read_configuration_file
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Sweep))
@@ -45,8 +45,7 @@ def load_sweep(path: str | Path) -> Sweep:
 
 
 def _run(path: Path) -> Any:
-    specification = importlib.util.spec_from_file_location(f"_nnray_space_{path.stem}", path.absolute())
-    assert specification is not None
+    specification = file_specification(f"_nnray_space_{path.stem}", path)
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     sys.modules[module.__name__] = module

@@ -1,6 +1,7 @@
 """The sweep in a file."""
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -202,3 +203,12 @@ def test_nnray_has_no_other_names():
 
     with pytest.raises(AttributeError, match="module 'nnray' has no attribute 'sweep_'"):
         nnray.sweep_  # noqa: B018
+
+
+def test_an_edit_within_the_same_second_to_the_same_length_counts(tmp_path):
+    """By time and size alone, Python would take its cached bytecode for that of the edited file."""
+    path = tmp_path / "study.py"
+    for name in ("one", "two"):
+        path.write_text(f"from nnray import Sweep\nsweep = Sweep(name={name!r})\n")
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+        assert load_sweep(path).name == name

@@ -115,7 +115,8 @@ def test_killed_half_way_and_started_again(
         assert not {key.split()[0] for key in _weights(store.root)} & {key.split()[0] for key in plain}
         assert trials["hyper/optimizer.init_args.lr"].notna().all()
         assert "best/hyper/optimizer.init_args.lr" not in trials
-        assert _check_history(records, metrics) > 0
+        changes = _check_history(records, metrics)
+        assert changes > 0 or name == "pb2"  # which, as trials run side by side, may find none far enough behind
 
     capsys.readouterr()
     assert main(["sweep", "study.py", "--dry-run"]) == 0
