@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,15 @@ def test_the_folder_of_a_completed_trial(store: StorePaths) -> None:
     assert json.loads(paths.record.read_text())["status"] == "completed"
 
 
+@pytest.fixture
+def sigterm_as_in_a_new_process() -> Iterator[None]:
+    """Lightning handles the signal only where nobody else does, and Ray, which other tests start here, does."""
+    former = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, former or signal.SIG_DFL)
+
+
+@pytest.mark.usefixtures("sigterm_as_in_a_new_process")
 def test_sigterm_is_an_interruption_and_no_failure(store: StorePaths) -> None:
     raw = {"trainer.callbacks": [{"class_path": "user_code.Terminated"}]}
     with pytest.raises(KeyboardInterrupt):
