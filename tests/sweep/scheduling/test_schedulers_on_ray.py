@@ -42,7 +42,12 @@ SCHEDULERS: dict[str, dict[str, Any]] = {
     "hyperband": {"name": "hyperband"},
     "hb_bohb": {"name": "hb_bohb"},
     "pbt": {**PBT, "synch": True},
-    "pb2": {"name": "pb2", "perturbation_interval": 2, "hyperparam_bounds": {"optimizer.lr": [0.001, 0.05]}},
+    "pb2": {
+        "name": "pb2",
+        "perturbation_interval": 2,
+        "synch": True,
+        "hyperparam_bounds": {"optimizer.lr": [0.001, 0.05]},
+    },
 }
 DONE = ("completed", "stopped")
 ALONE = ("asha", "median", "hyperband", "hb_bohb")
@@ -88,7 +93,8 @@ def test_killed_half_way_and_started_again(
 ) -> None:
     _write(folder, SCHEDULERS[name])
     store = StorePaths(folder / "nnray-store")
-    _kill_half_way(folder, store, ray_session)
+    # HyperBand forms its brackets anew from those that are left, which must be enough for it to stop some.
+    _kill_half_way(folder, store, ray_session, rows=4 if name.startswith("h") else 10)
     ended = {signature: record for signature, record in _records(store).items() if record["status"] in DONE}
     kept = {path: path.read_text().splitlines() for path in store.trials.glob("*/metrics.jsonl")}
     assert main(["sweep", "study.py"]) == 0
@@ -106,8 +112,7 @@ def test_killed_half_way_and_started_again(
         assert paths.resume.exists() == (last + 1 < EPOCHS)
         assert not [path for path in paths.folder.iterdir() if path.name.startswith((".", "exploit", "snapshot"))]
     if name in ALONE:
-        if not name.startswith("h"):  # HyperBand's brackets of those that are left may be too small to stop any
-            assert "stopped" in set(trials["status"])
+        assert "stopped" in set(trials["status"])
         for path, lines in kept.items():  # at most the epoch that was running is trained again
             assert path.read_text().splitlines()[: len(lines) - 1] == lines[:-1]
         assert _weights(store.root).items() <= plain.items()  # those of the trial alone, stopped, paused or killed
@@ -115,21 +120,20 @@ def test_killed_half_way_and_started_again(
         assert not {key.split()[0] for key in _weights(store.root)} & {key.split()[0] for key in plain}
         assert trials["hyper/optimizer.init_args.lr"].notna().all()
         assert "best/hyper/optimizer.init_args.lr" not in trials
-        changes = _check_history(records, metrics)
-        assert changes > 0 or name == "pb2"  # which, as trials run side by side, may find none far enough behind
+        assert _check_history(records, metrics) > 0
 
     capsys.readouterr()
     assert main(["sweep", "study.py", "--dry-run"]) == 0
     assert "0 to resume, 0 to run" in capsys.readouterr().out
 
 
-def _kill_half_way(folder: Path, store: StorePaths, address: str) -> None:
+def _kill_half_way(folder: Path, store: StorePaths, address: str, rows: int) -> None:
     process = start(folder, "sweep", "study.py", "--address", address, RAY_AUTH_MODE="token")
 
-    def rows() -> int:
+    def trained() -> int:
         return sum(len(path.read_text().splitlines()) for path in store.trials.glob("*/metrics.jsonl"))
 
-    wait_until(lambda: rows() >= 10 or process.poll() is not None)
+    wait_until(lambda: trained() >= rows or process.poll() is not None)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     wait_until(lambda: not any(is_claimed(path) for path in store.trials.glob("*/claim.lock")), 30)
