@@ -9,6 +9,9 @@ from nnray.errors import SpaceError, did_you_mean
 from nnray.sweep.search.axes import Axis, Choice
 from nnray.sweep.search.searcher import Evaluation, Point
 
+_WORST = 1e10
+"""What a failed trial is told as before anything is known, a loss."""
+
 
 class NevergradSearcher:
     """Asks an optimizer of Nevergrad.
@@ -59,7 +62,7 @@ class NevergradSearcher:
         self._one_by_one = bool(self._optimizer.no_parallelization)
         self._signs = [-1.0 if mode == "max" else 1.0 for mode in modes]
         self._asked: dict[int, Any] = {}
-        self._worst = [0.0 for _ in modes]
+        self._worst = [_WORST for _ in modes]
         self._told = False
 
     def ask(self, number: int) -> Point | None:

@@ -10,6 +10,7 @@ from nnray.errors import NnrayError, SpaceError
 from nnray.store.claim import Claim
 from nnray.store.membership import Ask, Membership
 from nnray.store.metrics_log import read_rows
+from nnray.store.record import Record
 from nnray.sweep.planning.adoption import adopt
 from nnray.sweep.planning.expansion import resources_of
 from nnray.sweep.planning.plan import Plan, PlannedTrial, enlist, planned
@@ -175,13 +176,27 @@ class SearchSource:
 
     def _evaluation(self, trial: PlannedTrial, result: Result) -> Evaluation:
         if result == "failed":
-            return FAILURE
+            record = Record.read(trial.paths.record)
+            return self._worst() if record is not None and record.cause == "diverged" else FAILURE
         rows = read_rows(trial.paths.metrics)
         problem = unknown_metric(rows, self._search.objectives)
         if problem is not None and not self._reported:
             self._over, self.problem = True, problem
         self._reported = self._reported or problem is None
         return evaluation_of(rows, self._search.objectives)
+
+    def _worst(self) -> Evaluation:
+        """Return what a diverged trial is told as: of each objective the worst so far.
+
+        As a mere failure a searcher would learn nothing from it, and go on proposing its like.
+        """
+        told = [
+            ask.values for trial in self._trials.values() for ask in trial.membership.asks if ask.values is not None
+        ]
+        if not told:
+            return FAILURE
+        worst = (min if mode == "max" else max for mode in self._search.objectives.values())
+        return Evaluation(tuple(of(values) for of, values in zip(worst, zip(*told, strict=True), strict=True)))
 
     def _evaluation_again(self, ask: Ask, signature: str) -> Evaluation:
         if ask.values is None:

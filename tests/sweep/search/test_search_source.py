@@ -18,6 +18,7 @@ from nnray.store.stored_trial import StoredTrial
 from nnray.sweep.planning.plan import make_plan
 from nnray.sweep.queue import TrialQueue
 from nnray.sweep.search import open_search
+from nnray.trial import StorePaths
 
 SPACE = {"optimizer.lr": tune.loguniform(1e-4, 1e-1), "model.width": grid(8, 16, 32)}
 
@@ -34,7 +35,7 @@ class Session:
         self.plan = make_plan(sweep, store, Path(), settings, retry_failed)
         self.trained = []
 
-    def run(self, most=1000, at_a_time=1, failing=(), result="completed"):
+    def run(self, most=1000, at_a_time=1, failing=(), result="completed", cause="error"):
         with open_search(self.plan) as source:
             self.plan.apply()
             self.source, self.queue = source, TrialQueue(self.plan.todo, now())
@@ -52,7 +53,7 @@ class Session:
                 trial = running.pop(0)
                 self.trained.append(trial.signature)
                 outcome = "failed" if len(self.trained) in failing else result
-                finish(trial, outcome)
+                finish(trial, outcome, cause=cause if outcome == "failed" else None)
                 self.queue.settle(trial.signature, outcome)
         return self
 
@@ -158,6 +159,24 @@ def test_failed_trials_are_told_as_failures_and_tried_again_on_request(store):
     place = Membership.read(store.trial(failed), "s")
     assert place.asks[0].values == [pytest.approx(0.99, abs=0.1)]
     assert place.asks[0].told == 12
+
+
+def test_a_diverged_trial_is_told_as_the_worst_so_far(store):
+    Session(store, sweep_of()).run(failing=(1, 4), cause="diverged")
+    values = [asks[0].values for *_, asks in listed(store)]
+    assert values[0] is None, "there was none to compare with"
+    assert values[3] == min(values[1:3])
+    assert None not in values[1:]
+
+
+@pytest.mark.parametrize("search", ["optuna", "nevergrad"])
+def test_a_search_with_diverged_trials_goes_on_as_if_it_had_not_been_interrupted(store, tmp_path, search):
+    whole = Session(store, sweep_of(search=search, num_samples=8)).run(failing=(2, 3), cause="diverged")
+    other = StorePaths(tmp_path / "other")
+    parts = Session(other, sweep_of(search=search, num_samples=8)).run(most=4, failing=(2, 3), cause="diverged")
+    rest = Session(other, sweep_of(search=search, num_samples=8)).run()
+    assert whole.trained == [*parts.trained, *rest.trained]
+    assert listed(store) == listed(other)
 
 
 def test_a_trial_that_was_stopped_early_is_a_result(store):
