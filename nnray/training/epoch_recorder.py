@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from nnray.errors import TrialError
-from nnray.store.metrics_log import ROW_KEYS, Row, append_row, best_value
+from nnray.store.metrics_log import ROW_KEYS, Row, append_row
 from nnray.store.weights import TASK_PREFIX, kept_epochs, save_weights
 from nnray.training.stopping import InterruptTraining
 from nnray.trial.options import CheckpointOptions
@@ -89,7 +89,7 @@ class EpochRecorder(Checkpoint):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Keep the last weights of a trial that is left to be continued, in case that it never is."""
         # The best are kept as they are: what is kept now would take the place of a rival that was due.
-        if isinstance(exception, InterruptTraining) and not self._in_epoch and self._options.keep != "best":
+        if isinstance(exception, InterruptTraining) and not self._in_epoch and self._options.rule.kind != "top":
             self.on_train_end(trainer, pl_module)
 
     def _check_finite(self, row: Row) -> None:
@@ -101,23 +101,23 @@ class EpochRecorder(Checkpoint):
                 raise TrialError(f"diverged: {name} is {value} in epoch {row['epoch']}", diverged=True)
 
     def _keep(self, row: Row, module: pl.LightningModule) -> None:
-        epoch = row["epoch"]
-        if self._options.keep == "best" and not self._is_best(row):
-            return
-        save_weights(self._paths.checkpoint(epoch), weights_of(module, self._model))
-        if self._options.keep != "all":
-            for kept, path in kept_epochs(self._paths).items():
-                if kept != epoch:
-                    path.unlink()
+        epoch, kept = row["epoch"], kept_epochs(self._paths)
+        candidates = [other for other in self._rows if other["epoch"] in kept or other["epoch"] == epoch]
+        chosen = self._chosen(candidates)
+        if epoch in chosen:
+            save_weights(self._paths.checkpoint(epoch), weights_of(module, self._model))
+        if self._options.rule.kind != "all":
+            for other in kept.keys() - chosen:
+                kept[other].unlink()
 
-    def _is_best(self, row: Row) -> bool:
-        monitor, mode = self._options.monitor, self._options.mode
-        if monitor not in row:
-            raise TrialError(f"checkpoint.monitor: there is no metric {monitor!r}; there is: {', '.join(sorted(row))}")
-        kept = kept_epochs(self._paths)
-        rivals = [other[monitor] for other in self._rows if other["epoch"] in kept and other["epoch"] != row["epoch"]]
-        best = best_value([*rivals, row[monitor]], mode)
-        return not rivals or (row[monitor] == best and row[monitor] not in rivals)
+    def _chosen(self, candidates: list[Row]) -> set[int]:
+        """Return the epochs of ``candidates`` whose weights stay."""
+        monitor, rule = self._options.monitor, self._options.rule
+        if rule.kind == "top" and monitor not in (newest := candidates[-1]):
+            names = ", ".join(sorted(newest))
+            raise TrialError(f"checkpoint.monitor: there is no metric {monitor!r}; there is: {names}")
+        values = {other["epoch"]: other.get(monitor, math.nan) for other in candidates}
+        return rule.chosen(list(values), values, self._options.mode)
 
 
 def weights_of(task: torch.nn.Module, model: torch.nn.Module | None) -> dict[str, torch.Tensor]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from nnray.trial.keep_rule import KeepRule
+
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
@@ -88,14 +90,15 @@ class CheckpointOptions:
 
     Args:
         every_n_epochs: Keep the weights after every n-th epoch, and always after the last.
-        keep: Keep all of them, only the last, or only the best by ``monitor``.
-        monitor: The metric that tells which epoch is best.
+        keep: Which of them stay: ``all``; only the ``last``; only the ``best`` by ``monitor``; ``every N``, each N-th
+            epoch's and the newest; ``top K``, the K best by ``monitor``.
+        monitor: The metric that tells which epochs are best.
         mode: Whether a larger (max) or a smaller (min) value of ``monitor`` is better.
         keep_state: Keep also the state behind the last epoch, from which a trial with more epochs can go on.
     """
 
     every_n_epochs: int = 1
-    keep: Literal["all", "last", "best"] = "all"
+    keep: str = "all"
     monitor: str = "val_acc"
     mode: Literal["max", "min"] = "max"
     keep_state: bool = False
@@ -108,6 +111,15 @@ class CheckpointOptions:
         """Refuse an interval that keeps nothing."""
         if self.every_n_epochs < 1:
             raise ValueError(f"checkpoint.every_n_epochs: {self.every_n_epochs} is not a positive number")
+        try:
+            KeepRule.parse(self.keep)
+        except ValueError as error:
+            raise ValueError(f"checkpoint.keep: {error}") from None
+
+    @property
+    def rule(self) -> KeepRule:
+        """What ``keep`` says."""
+        return KeepRule.parse(self.keep)
 
     def is_due(self, epoch: int) -> bool:
         """Tell whether the interval ends with ``epoch`` (counted from 0)."""

@@ -73,6 +73,20 @@ def test_killed_anywhere_and_resumed_equals_never_killed(name: str, tmp_path: Pa
     assert weights == expected_weights
 
 
+@pytest.mark.parametrize("keep", ["top 2", "every 2", "best"])
+def test_a_resumed_trial_keeps_the_same_weights(keep: str, tmp_path: Path, in_child: Any) -> None:
+    moments = ["1:end", "2:0", "3:0", "4:0"]
+    raw = _case("dropout and AdamW", tmp_path, moments) | {
+        "trainer.max_epochs": 5,
+        "checkpoint": {"keep": keep, "monitor": "train_acc"},
+    }
+    for _ in moments:
+        assert in_child(train, tmp_path / "killed", raw) == -signal.SIGKILL
+    assert in_child(train, tmp_path / "killed", raw) == 0
+    assert train(tmp_path / "whole", raw) == "completed"
+    assert _result(StorePaths(tmp_path / "killed"), raw) == _result(StorePaths(tmp_path / "whole"), raw)
+
+
 def test_the_schedule_that_the_cases_rely_on_does_something(tmp_path: Path) -> None:
     for name in ("momentum and cosine per epoch", "one cycle per step", "plateau"):
         raw = _case(name, tmp_path, [])

@@ -168,8 +168,10 @@ def test_what_a_trial_prints_is_in_its_log_and_nowhere_else(
         ({"every_n_epochs": 2}, [1, 3, 4]),
         ({"keep": "last"}, [4]),
         ({"keep": "last", "every_n_epochs": 3}, [4]),
+        ({"keep": "every 2"}, [1, 3, 4]),
+        ({"keep": "every 4", "every_n_epochs": 2}, [3, 4]),
     ],
-    ids=["all", "every second", "last", "last of every third"],
+    ids=["all", "every second", "last", "last of every third", "all but every second", "every fourth of every second"],
 )
 def test_which_weights_are_kept(checkpoint: dict[str, Any], kept: list[int], store: StorePaths) -> None:
     raw = {"trainer.max_epochs": 5, "checkpoint": checkpoint}
@@ -188,6 +190,17 @@ def test_the_best_weights_are_those_of_the_best_epoch(monitor: str, mode: str, s
     values = [row[monitor] for row in read_rows(_paths(store, raw).metrics)]
     best = max(values) if mode == "max" else min(values)
     assert list(kept_epochs(_paths(store, raw))) == [values.index(best)]
+
+
+def test_the_top_weights_are_those_of_the_best_epochs(store: StorePaths) -> None:
+    raw = {
+        "trainer.max_epochs": 6,
+        "optimizer.lr": 0.3,
+        "checkpoint": {"keep": "top 2", "monitor": "train_loss", "mode": "min"},
+    }
+    train(store.root, raw)
+    values = {row["epoch"]: row["train_loss"] for row in read_rows(_paths(store, raw).metrics)}
+    assert list(kept_epochs(_paths(store, raw))) == sorted(sorted(values, key=values.__getitem__)[:2])
 
 
 def test_a_trial_stopped_by_early_stopping_keeps_its_last_weights(store: StorePaths) -> None:

@@ -47,7 +47,14 @@ MISTAKES = [
     ({"trainer.max_epochs": "ten"}, "trainer.max_epochs: expected int, got 'ten'"),
     ({"trainer.limit_val_batches": "x"}, "trainer.limit_val_batches: expected int or float, got 'x'"),
     ({"trainer.gradient_clip_algorithm": "x"}, "trainer.gradient_clip_algorithm: expected 'norm' or 'value', got 'x'"),
-    ({"checkpoint.keep": "none"}, "checkpoint.keep: expected 'all' or 'last' or 'best', got 'none'"),
+    (
+        {"checkpoint.keep": "none"},
+        "checkpoint.keep: expected all, last, best, 'every N' or 'top K', as in 'every 5', got 'none'",
+    ),
+    (
+        {"checkpoint.keep": "top 0"},
+        "checkpoint.keep: expected all, last, best, 'every N' or 'top K', as in 'every 5', got 'top 0'",
+    ),
     ({"trainer": 5}, "trainer: a mapping of options is expected, not 5"),
     ({"checkpoint": [1]}, "checkpoint: a mapping of options is expected, not [1]"),
     ({"model": 3}, "model: a class path, or a mapping with class_path and init_args, is expected, not 3"),

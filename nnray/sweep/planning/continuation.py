@@ -22,7 +22,7 @@ from typing import Any
 from nnray.errors import StoreError
 from nnray.store.claim import Claim
 from nnray.store.files import replacing, write_text
-from nnray.store.metrics_log import HYPER, Row, best_value, read_rows
+from nnray.store.metrics_log import HYPER, Row, read_rows
 from nnray.store.record import Record
 from nnray.store.weights import kept_epochs
 from nnray.sweep.planning.length import dependence_on_length
@@ -111,19 +111,17 @@ def kept_after(rows: list[Row], options: CheckpointOptions) -> list[int] | None:
     """Return the epochs whose weights a trial holds that has come so far and is going on, in order.
 
     A trial keeps its last epoch's weights in any case, but which epoch that is differs between a shorter and a longer
-    one. None if the metric that tells the best epoch is missing.
+    one. None if the metric that tells the best epochs is missing.
     """
-    due = [row for row in rows if options.is_due(row["epoch"])]
-    if options.keep != "best":
-        return [row["epoch"] for row in (due if options.keep == "all" else due[-1:])]
-    best: Row | None = None
-    for row in due:
-        if options.monitor not in row:
-            return None
-        value = row[options.monitor]
-        if best is None or (best_value([best[options.monitor], value], options.mode) == value != best[options.monitor]):
-            best = row
-    return [] if best is None else [best["epoch"]]
+    due = {row["epoch"]: row for row in rows if options.is_due(row["epoch"])}
+    if not due:
+        return []
+    if options.rule.kind != "top":
+        return sorted(options.rule.chosen(list(due)))
+    if any(options.monitor not in row for row in due.values()):
+        return None
+    values = {epoch: row[options.monitor] for epoch, row in due.items()}
+    return sorted(options.rule.chosen(list(due), values, options.mode))
 
 
 def _obstacle(configuration: Configuration, shorter: TrialPaths, epochs: int) -> str | None:
