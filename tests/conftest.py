@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from object_store import ObjectStore
 
 from nnray.trial.paths import StorePaths
 
@@ -24,6 +25,23 @@ TESTS = Path(__file__).parent
 def store(tmp_path: Path) -> StorePaths:
     """An empty store, in a folder whose name nobody would choose."""
     return StorePaths(tmp_path / "a store, with 'quotes'")
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """An S3-compatible server for the whole test run, known to this process and to those that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        server = ObjectStore()
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def bucket(object_store: ObjectStore) -> str:
+    """The URI of an empty folder in a bucket of its own."""
+    return object_store.bucket()
 
 
 @pytest.fixture(scope="session")

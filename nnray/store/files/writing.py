@@ -1,0 +1,155 @@
+"""Files that are whole or absent.
+
+On a disk they are written beside, flushed, then renamed over the old one; for an object store they are written here
+first, then put by one request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from uuid import uuid4
+
+from nnray.store.files.bucket import filesystem, http_status, os_errors
+from nnray.store.files.object_path import ObjectPath, is_object
+from nnray.store.files.scratch import scratch_file
+
+_CONFLICTS = 5
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a local path to write to; what stands there afterwards replaces ``path`` in one step.
+
+    On a disk it lies beside ``path``, and its name begins with a dot, so that tools which read whole folders pass it
+    over. On an exception it is removed and ``path`` stays as it was.
+    """
+    if is_object(path):
+        with scratch_file(path.suffix) as local:
+            yield local
+            with os_errors(path):
+                filesystem().put_file(str(local), path.key)
+        return
+    beside = _beside(path)
+    try:
+        yield beside
+        _flush(beside)
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace ``path`` with ``data`` in one step."""
+    if is_object(path):
+        path.write_bytes(data)
+        return
+    with replacing(path) as beside:
+        beside.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` with ``text`` (UTF-8) in one step."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def create(path: Path, data: bytes) -> bool:
+    """Write ``data`` to ``path`` if there is no such file; of several who try at once, one alone succeeds.
+
+    The folder of ``path`` must exist. Where a file system has hard links, and on an object store, the file appears with
+    all its content; elsewhere a reader may find it empty for a moment.
+
+    Returns:
+        Whether this call made the file.
+    """
+    if is_object(path):
+        return _create_object(path, data)
+    beside = _beside(path)
+    try:
+        beside.write_bytes(data)
+        _flush(beside)
+        try:
+            os.link(beside, path)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            with path.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+    except FileExistsError:
+        return False
+    finally:
+        beside.unlink(missing_ok=True)
+    return True
+
+
+def append(path: Path, data: bytes) -> None:
+    """Append ``data``, for a file with one writer; it is whole for every reader once this returns.
+
+    An object store cannot append: the object is read and put again.
+    """
+    if is_object(path):
+        before = b""
+        with contextlib.suppress(FileNotFoundError):
+            before = path.read_bytes()
+        path.write_bytes(before + data)
+        return
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def place_copy(source: Path, target: Path) -> None:
+    """Make ``target`` a file with the content that ``source`` has now, in one step, for files that are never changed.
+
+    On a disk both are one file where it has hard links; an object store copies by itself.
+    """
+    if is_object(source) and is_object(target):
+        with os_errors(source):
+            filesystem().cp_file(source.key, target.key)
+        return
+    beside = _beside(target)
+    try:
+        try:
+            os.link(source, beside)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            shutil.copyfile(source, beside)
+            _flush(beside)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)  # two names of one file: rename(2) leaves both
+
+
+def _create_object(path: ObjectPath, data: bytes) -> bool:
+    for _ in range(_CONFLICTS):
+        try:
+            with os_errors(path):
+                filesystem().pipe_file(path.key, data, mode="create")
+        except OSError as error:
+            status = http_status(error)
+            if status == HTTPStatus.CONFLICT:  # another one is being answered just now: nothing is decided yet
+                continue
+            if status == HTTPStatus.PRECONDITION_FAILED:
+                return False
+            raise
+        return True
+    return False
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
