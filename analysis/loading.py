@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from nnray.errors import StoreError
 from nnray.graph import GraphModule
 from nnray.store.loading import load_model, model_of, skeleton
+from nnray.store.weights import load_weights
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import StorePaths
 
@@ -42,7 +42,7 @@ def load_network(store: Path, trial: str, epoch: int, layers: Layers | None = No
         model = _as_graph(load_model(paths, epoch))
         return model if wanted is None else model.submodel(outputs=wanted)
     model = copy.deepcopy(empty)
-    tensors = _tensors(paths.checkpoint(epoch), list(model.state_dict()))
+    tensors = load_weights(paths.checkpoint(epoch), model.state_dict())
     try:
         model.load_state_dict(tensors, strict=True, assign=True)
     except RuntimeError as error:  # what torch says of misshapen entries
@@ -100,18 +100,3 @@ def _skeleton(architecture: str, layers: tuple[str, ...] | None, given: _Given) 
 
 def _as_graph(model: torch.nn.Module) -> GraphModule:
     return model if isinstance(model, GraphModule) else GraphModule.trace(model).eval()
-
-
-def _tensors(path: Path, names: list[str]) -> dict[str, torch.Tensor]:
-    """Return the tensors of these names, mapped into memory."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            there = set(file.keys())
-            missing = [name for name in names if name not in there]
-            if missing:
-                raise StoreError(f"{path} doesn't fit its model of today: it has no tensor {missing[0]!r}")
-            return {name: file.get_tensor(name) for name in names}
-    except FileNotFoundError as error:
-        raise StoreError(f"there is no checkpoint {path}") from error
-    except (SafetensorError, OSError) as error:
-        raise StoreError(f"{path} is damaged: {error}") from error

@@ -1,7 +1,15 @@
-"""Checkpoints: weights and buffers alone as safetensors, which nobody has to unpickle, readable layer by layer."""
+"""Checkpoints: weights and buffers alone as safetensors, which nobody has to unpickle, readable layer by layer.
+
+The header holds a CRC-32 of each tensor: of its name, type and shape as well as of its bytes, so that whatever a
+flipped bit makes of the file, no tensor but the one that was saved is ever returned. With a checksum per tensor a layer can be
+checked that is read alone. CRC-32 finds accidents, as it does in zip files, at 4 GB/s (SHA-256: 1.8 GB/s); a forger
+could write whatever checksum he needs beside his tensors.
+"""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,27 +25,50 @@ Tensors = dict[str, "torch.Tensor"]
 TASK_PREFIX = "task:"
 """What the names of tensors begin with that belong to the task around the model, and not to the model."""
 
+_CHECKSUMS = "crc32"
+"""The one entry of the header's metadata (of several, safetensors would not keep the order): eight hexadecimal digits
+per tensor, in the order of their names."""
+
 
 def save_weights(path: Path, state: Tensors) -> None:
     """Write a state dict in one step; tensors that share memory are written once each, under their own names."""
     from safetensors.torch import save_file
 
+    tensors = _unshared(state)
+    checksums = " ".join(f"{_checksum(name, tensors[name]):08x}" for name in sorted(tensors))
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
-        save_file(_unshared(state), beside)
+        save_file(tensors, beside, metadata={_CHECKSUMS: checksums})
 
 
-def load_weights(path: Path, device: str = "cpu") -> Tensors:
-    """Return the state dict at ``path``; raise StoreError if it is missing or damaged."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def load_weights(path: Path, names: Collection[str] | None = None, device: str = "cpu") -> Tensors:
+    """Return the state dict at ``path``, or those of its tensors that ``names`` names, mapped into memory and checked.
+
+    Files that others have made have no checksums; their tensors are returned as they are.
+
+    Raises:
+        StoreError: If the file is missing or damaged, or has no tensor of one of the names.
+    """
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path, device=device)
+        with safe_open(path, framework="pt", device=device) as file:
+            there = sorted(file.keys())
+            checksums = (file.metadata() or {}).get(_CHECKSUMS)
+            missing = sorted(set(names or ()) - set(there))
+            if missing:
+                raise StoreError(f"{path} doesn't fit its model of today: it has no tensor {missing[0]!r}")
+            tensors = {name: file.get_tensor(name) for name in (there if names is None else names)}
     except FileNotFoundError as error:
         raise StoreError(f"there is no checkpoint {path}") from error
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{path} is damaged: {error}") from error
+    if checksums is not None:
+        expected = dict(zip(there, checksums.split(), strict=False))
+        for name, tensor in tensors.items():
+            if expected.get(name) != f"{_checksum(name, tensor):08x}":
+                raise StoreError(f"{path} is damaged: {name} is not what was saved (its checksum differs)")
+    return tensors
 
 
 def kept_epochs(paths: TrialPaths) -> dict[int, Path]:
@@ -59,3 +90,10 @@ def _unshared(state: Tensors) -> Tensors:
         result[name] = tensor if whole and pointer not in seen else tensor.clone()
         seen.add(pointer)
     return result
+
+
+def _checksum(name: str, tensor: torch.Tensor) -> int:
+    import torch
+
+    content = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data
+    return zlib.crc32(content, zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()))

@@ -83,6 +83,8 @@ def fit(
 
     team.part_ways(configuration.values["seed"])
     state = read_resume_state(paths.resume)
+    if state is None and team.leads and paths.resume.exists():
+        print(f"nnray: {paths.resume} is damaged or of another version; the trial begins anew")
     options = CheckpointOptions(**configuration.values["checkpoint"])
     resume = ResumeState(paths.resume, state, on_epoch, keep_last=options.keep_state)
     flat = configuration.flat()

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import pickle
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,17 @@ from nnray.training.stopping import LeaveTraining, StopTraining
 
 FORMAT = 2
 """Version of the file's layout; a file of another version is not used."""
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    KeyError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What PyTorch and zipfile raise at files that are cut short or have flipped bits."""
 
 
 class ResumeState(Callback):
@@ -133,10 +146,16 @@ class ResumeState(Callback):
 
 
 def read_resume_state(path: Path) -> dict[str, Any] | None:
-    """Return the state kept at ``path``, or None if none can be used. Only tensors and plain data are unpickled."""
+    """Return the state kept at ``path``, or None if none can be used. Only tensors and plain data are unpickled.
+
+    PyTorch's files are zip archives, whose checksums PyTorch itself doesn't look at.
+    """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError):
+    except _UNREADABLE:
         return None
     return state if isinstance(state, dict) and state.get("format") == FORMAT else None
 
