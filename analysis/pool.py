@@ -15,6 +15,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from nnray.errors import AnalysisError, NnrayError
+from nnray.redaction import masked_text
 
 Task = TypeVar("Task")
 Work = Callable[[Any], Any]
@@ -126,10 +127,11 @@ def _attempt(work: Work, task: Any) -> tuple[Any, str | None]:
     try:
         return work(task), None
     except NnrayError as error:
-        return None, str(error)
+        return None, masked_text(str(error))
     except Exception as error:  # one network's failure is a row, not the end of the job
         place = traceback.extract_tb(error.__traceback__)[-1]
-        return None, " ".join(f"{type(error).__name__}: {error} ({place.name}, line {place.lineno})".split())
+        reason = f"{type(error).__name__}: {error} ({place.name}, line {place.lineno})"
+        return None, masked_text(" ".join(reason.split()))
 
 
 class _Worker:

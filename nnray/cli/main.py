@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from nnray.cli.command_line import masked_command
 from nnray.cli.jobs import run_elsewhere, runs_elsewhere
 from nnray.cli.termination import sigterm_interrupts
 from nnray.errors import NnrayError, did_you_mean
+from nnray.redaction import masked_command, masked_text
 
 COMMANDS = {
     "sweep": "train every trial of a search space that is not trained yet",
@@ -44,7 +44,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Print the mistake and leave with status 2."""
-        self.exit(EXIT_MISTAKE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(EXIT_MISTAKE, f"{self.prog}: error: {masked_text(message)} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with sigterm_interrupts():
             return module.run(arguments)
     except NnrayError as error:
-        print(f"nnray: error: {error}", file=sys.stderr)
+        print(f"nnray: error: {masked_text(str(error))}", file=sys.stderr)
         return EXIT_MISTAKE
     except BrokenPipeError:  # `nnray results ... | head`
         sys.stderr.close()

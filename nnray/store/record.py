@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nnray.errors import StoreError
+from nnray.redaction import masked_text
 from nnray.store.files import write_text
 
 Status = Literal["pending", "running", "completed", "stopped", "failed"]
@@ -17,6 +18,8 @@ Cause = Literal["lost", "out-of-memory", "diverged", "error"]
 CAUSES: tuple[Cause, ...] = ("lost", "out-of-memory", "diverged", "error")
 """Why an attempt failed: its process or node was lost, memory ran out, the loss is no number, or code raised."""
 STATUSES: tuple[Status, ...] = ("pending", "running", "completed", "stopped", "failed")
+
+_TEXTS = ("error", "traceback")
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,10 @@ class Record:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
-        """Replace the file at ``path`` in one step."""
-        write_text(path, json.dumps(dataclasses.asdict(self), default=_json, indent=1) + "\n")
+        """Replace the file at ``path`` in one step; passwords and tokens in what is text are masked."""
+        values = dataclasses.asdict(self)
+        values |= {key: masked_text(values[key]) for key in _TEXTS if values[key]}
+        write_text(path, json.dumps(values, default=_json, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Record | None:

@@ -8,7 +8,9 @@ import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
+
+from nnray.redaction import masked_code, may_hold_secrets
 
 _LARGEST_DIFF = 10_000_000
 _LARGEST_FILE = 1_000_000
@@ -17,13 +19,11 @@ _MOST_FILES = 1000
 _SENT_ALONG = ".nnray-code.json"
 _DIFF = ("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-renames", "--no-relative", "--full-index")
 _PREFIXES = ("--src-prefix=a/", "--dst-prefix=b/")
-_SECRET = re.compile(
-    r"\.env(\..*)?|\.envrc|\.netrc|\.pypirc|\.htpasswd|id_(rsa|dsa|ecdsa|ed25519)(\.pub)?|.*\.(pem|key|p12|pfx|jks|kdbx|ppk)"
-    r"|(.*[._-])?(secrets?|credentials?|passwords?|tokens?|api[_-]?keys?)([._-].*)?",
-    re.IGNORECASE,
-)
-_SECRET_FOLDERS = frozenset({".ssh", ".aws", ".gnupg", ".azure", ".kube"})
+_FILE_OF_DIFF = re.compile(r"(?m)^(?=diff --git )")
+_CONTENT_OF_DIFF = re.compile(r"(?m)^(?:@@ |GIT binary patch)")
 
+WITHHELD = "... left out: the file may hold a secret\n"
+"""Stands in a diff in place of the changes of a file."""
 CUT = "\n... cut: the whole diff has "
 """Stands at the end of a diff that is too long to be kept."""
 
@@ -34,8 +34,9 @@ class Code:
 
     Attributes:
         commit: The commit that is checked out, None outside a repository.
-        diff: What tracked files differ by from it ("" for nothing).
-        untracked: The content of files that git neither tracks nor ignores, by their paths in the repository.
+        diff: What tracked files differ by from it ("" for nothing), passwords and tokens masked.
+        untracked: The content of files that git neither tracks nor ignores, by their paths in the repository, masked
+            likewise.
         left_out: Untracked files whose content is not taken, and why.
         kept: The folder of the store that holds diff and untracked files (:mod:`nnray.training.kept_code`), None if
             there is none.
@@ -59,8 +60,10 @@ def code_of(folder: Path, results: Iterable[Path] = ()) -> Code:
     if commit is None:
         return _sent_along(folder)
     diff = git_output(folder, *_DIFF, *_PREFIXES)
-    if diff is not None and len(diff) > _LARGEST_DIFF:
-        diff = f"{diff[:_LARGEST_DIFF]}{CUT}{len(diff)} characters\n"
+    if diff is not None:
+        size = len(diff)
+        diff = _without_secrets(diff[:_LARGEST_DIFF])
+        diff += f"{CUT}{size} characters\n" if size > _LARGEST_DIFF else ""
     return Code(commit.strip(), diff, *_untracked(folder, results))
 
 
@@ -116,15 +119,32 @@ def _untracked(folder: Path, results: Iterable[Path]) -> tuple[dict[str, bytes],
 
 def _content(path: Path) -> bytes | str:
     """Return a file's content, or why it is not taken."""
-    if (path.suffix != ".py" and _SECRET.fullmatch(path.name)) or not _SECRET_FOLDERS.isdisjoint(path.parts):
+    if may_hold_secrets(path):
         return "may hold a secret"
     try:
         if path.is_symlink() or not path.is_file():
             return "not a file"
         size = path.stat().st_size
-        return f"too large ({size} bytes)" if size > _LARGEST_FILE else path.read_bytes()
+        return f"too large ({size} bytes)" if size > _LARGEST_FILE else _masked(path.read_bytes(), path)
     except OSError as error:
         return str(error.strerror)
+
+
+def _masked(content: bytes, path: Path) -> bytes:
+    """Mask the secrets in text; bytes that are no UTF-8 stay as they are."""
+    return masked_code(content.decode("utf-8", "surrogateescape"), path).encode("utf-8", "surrogateescape")
+
+
+def _without_secrets(diff: str) -> str:
+    """Mask secrets in a diff; of a file that may hold nothing else only the head stays, with the content's hashes."""
+    parts = []
+    for part in _FILE_OF_DIFF.split(diff):
+        name = PurePath(part.partition("\n")[0].rpartition(" b/")[2].rstrip('"'))
+        content = _CONTENT_OF_DIFF.search(part)
+        if may_hold_secrets(name) and content is not None:
+            part = f"{part[: content.start()]}{WITHHELD}"
+        parts.append(masked_code(part, name))
+    return "".join(parts)
 
 
 def _escaped(path: str) -> str:

@@ -10,10 +10,12 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from pathlib import Path
 from typing import TextIO
 
+from nnray.redaction import masked_text
+
 
 @contextmanager
 def captured(path: Path, echo: bool) -> Iterator[TextIO]:
-    """Append everything printed, warned and logged to ``path``; yield the open file.
+    """Append everything printed, warned and logged to ``path``, passwords and tokens masked; yield the open file.
 
     Args:
         path: The log, created if it is not there.
@@ -21,7 +23,7 @@ def captured(path: Path, echo: bool) -> Iterator[TextIO]:
     """
     lightning = logging.getLogger("lightning.pytorch")
     level = lightning.level
-    with _closing_somehow(path.open("a", encoding="utf-8", buffering=1, errors="replace")) as log:
+    with _closing_somehow(_Log(path)) as log:
         handler = logging.StreamHandler(log)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         loggers = (logging.getLogger(), lightning)
@@ -46,6 +48,17 @@ def _closing_somehow(log: TextIO) -> Iterator[TextIO]:
     finally:
         with suppress(OSError):
             log.close()
+
+
+class _Log(io.TextIOWrapper):
+    """A file to append lines to, in which passwords and tokens are masked."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.open("ab"), encoding="utf-8", errors="replace", line_buffering=True)
+
+    def write(self, text: str) -> int:
+        super().write(masked_text(text))
+        return len(text)
 
 
 class _Tee(io.TextIOBase):

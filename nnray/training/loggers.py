@@ -114,7 +114,8 @@ def _wandb(loggers: Loggers, paths: TrialPaths, config: Mapping[str, Any]) -> It
         group=loggers.sweep,
         save_dir=str(paths.folder),
         config=dict(config),
-        settings=wandb.Settings(console="off"),
+        # What it gathers by itself would show the command line and the repository's address, with any password in them.
+        settings=wandb.Settings(console="off", disable_git=True, save_code=False, x_disable_meta=True),
     )
     failed = 1
     try:

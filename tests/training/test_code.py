@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nnray.store.record import Record
-from nnray.training.code import Code, code_of
+from nnray.sweep.planning.code_changes import changed_code
+from nnray.training.code import WITHHELD, Code, code_of
 from nnray.training.kept_code import keep_code, recorded_code
 
 
@@ -86,6 +87,22 @@ def test_what_may_hold_a_secret_is_named_but_not_taken(repository, name):
 def test_names_that_only_look_like_secrets_are_taken(repository, name):
     (repository / name).write_text("x")
     assert set(code_of(repository).untracked) == {name}
+
+
+def test_secrets_in_code_are_masked_and_changes_of_files_for_secrets_left_out(repository):
+    (repository / "net.py").write_text("one = 1\nurl = 'https://me:hunter2@host/x'\npassword = 'hunter2'\n")
+    (repository / "new.yaml").write_text("password: hunter2\nwidth: 8\n")
+    (repository / ".env").write_text("A=hunter2\n")
+    subprocess.run(["git", "add", "--force", ".env"], cwd=repository, check=True, capture_output=True)
+    code = code_of(repository)
+    assert "hunter2" not in code.diff + str(code.untracked)
+    assert "+url = 'https://***@host/x'\n+password = '***'\n" in code.diff
+    assert f"+++ b/.env\n{WITHHELD}" in code.diff
+    assert code.untracked == {"new.yaml": b"password: ***\nwidth: 8\n"}
+    (repository / "net.py").write_text("one = 1\nurl = 'https://me:hunter3@host/x'\npassword = 'hunter2'\n")
+    clean = Code(code.commit, "")
+    assert changed_code(repository, clean, code) == {"net.py"}  # hashes of the content are there as they were
+    assert changed_code(repository, code, code_of(repository)) == {"net.py"}
 
 
 def test_large_files_links_and_too_many_are_named_but_not_taken(repository, monkeypatch):

@@ -7,11 +7,11 @@ or was mirrored half when the process died.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from nnray.errors import StoreError
+from nnray.redaction import MASK, masked_text
 from nnray.store.claim import exclusive
 from nnray.store.listing import ListedTrial
 from nnray.store.mlflow.database import MlflowDatabase, UnknownSchemaError
@@ -59,7 +59,7 @@ class MlflowMirror:
     @property
     def place(self) -> str:
         """The tracking URI as it may be shown: without a password."""
-        return re.sub(r"//[^/@]*@", "//", self._uri)
+        return masked_text(self._uri).replace(f"{MASK}@", "")
 
     def sync(self, trials: Sequence[ListedTrial], done: Callable[[str], None] = lambda _: None) -> dict[str, str]:
         """Bring MLflow up to ``trials``; never raises.
@@ -127,7 +127,7 @@ class MlflowMirror:
 
 def one_line(error: BaseException) -> str:
     """Return what went wrong as a line for people."""
-    text = " ".join(str(error).split())
+    text = masked_text(" ".join(str(error).split()))
     if isinstance(error, StoreError) and text:
         return text
     text = text if len(text) <= _MAX_REASON else f"{text[: _MAX_REASON - 1]}…"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnray.errors import SpaceError
+from nnray.redaction import masked_command
 from nnray.store.location import STORE_VARIABLE
 from nnray.sweep.snapshot.source_files import source_files
 from nnray.training.code import code_of, send_along
@@ -55,10 +56,16 @@ class JobServer:
             folder: Its source files travel with the command; None for none.
 
         Raises:
-            SpaceError: If nobody answers at the address, or refuses, or the folder is too large.
+            SpaceError: If nobody answers at the address, or refuses, the folder is too large, or there is a password in
+                the command.
         """
         if store is not None and "://" not in store and not Path(store).is_absolute():
             raise SpaceError(f"--store {store}: the store is on the cluster, give its folder there from the root on")
+        if masked_command(words) != shlex.join(words):
+            raise SpaceError(
+                "everybody who sees the cluster sees a job's command, so that it can hold no password or token: set it as "
+                f"an environment variable on the cluster's nodes, for example ({masked_command(words)})"
+            )
         command = f"nnray {shlex.join(words)}"
         if store is None:
             command = f': "${{{STORE_VARIABLE}:?{_NO_STORE}}}" && {command}'

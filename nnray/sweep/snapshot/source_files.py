@@ -7,7 +7,9 @@ import subprocess
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+
+from nnray.redaction import may_hold_secrets
 
 PYTHON = frozenset({".py", ".pyi", ".so"})
 _TEXT = frozenset({".json", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".txt", ".md", ".csv", ".tsv", ".sh"})
@@ -36,8 +38,8 @@ class SourceFiles:
 def source_files(root: Path, left_out: Iterable[Path] = ()) -> SourceFiles:
     """Look through ``root`` from the top down.
 
-    Left out are hidden files and folders, folders that git ignores, virtual environments, files of more than 1 MiB, and
-    folders of very many files of which none is Python.
+    Left out are hidden files and folders, folders that git ignores, virtual environments, files of more than 1 MiB,
+    files whose names say that they hold secrets, and folders of very many files of which none is Python.
 
     Args:
         root: An existing folder.
@@ -84,7 +86,8 @@ def _is_shut(entry: os.DirEntry[str], shut: set[str]) -> bool:
 
 
 def _is_source(entry: os.DirEntry[str]) -> bool:
-    if entry.name.startswith(".") or Path(entry.name).suffix not in PYTHON | _TEXT:
+    path = PurePath(entry.name)
+    if entry.name.startswith(".") or path.suffix not in PYTHON | _TEXT or may_hold_secrets(path):
         return False
     try:
         return entry.is_file() and entry.stat().st_size <= _LARGEST_BYTES
