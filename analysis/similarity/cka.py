@@ -10,10 +10,61 @@ via dependence maximization", equation 5 (unbiased HSIC); Székely & Rizzo 2014,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
-from analysis.arrays import Array, centred, features, in_sample_space, same_samples
+from analysis.arrays import Array, centred, in_sample_space, same_samples
+from analysis.similarity.measure import PairMeasure, Tensors
+
+
+@dataclass(frozen=True)
+class LinearCKA(PairMeasure):
+    """See :func:`linear_cka`."""
+
+    unbiased: bool = False
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        """How errors call it."""
+        return "unbiased CKA" if self.unbiased else "CKA"
+
+    @property
+    def fewest(self) -> int:
+        """The fewest samples it can do with."""
+        return 4 if self.unbiased else 2
+
+    def summary(self, kept: Tensors, name: str = "the layer") -> Tensors:
+        """Return ``gram``, the centred Gram matrix (``n x n``) with a norm of 1; NaN for constant activations."""
+        gram = self.gram(kept["x"])
+        return {"gram": gram / gram.norm()}
+
+    def gram(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the centred Gram matrix (``n x n``) of ``samples x features``."""
+        return u_centred_gram(self._gram(x)) if self.unbiased else centred_gram(self._gram(x))
+
+    def between(self, a: Tensors, b: Tensors) -> float:
+        """Return the inner product of the Gram matrices."""
+        return float((a["gram"] * b["gram"]).sum())
+
+    def _gram(self, x: torch.Tensor) -> torch.Tensor:
+        matrix = centred(x)
+        return matrix @ matrix.T
+
+
+@dataclass(frozen=True)
+class RBFCKA(LinearCKA):
+    """See :func:`rbf_cka`."""
+
+    bandwidth: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.bandwidth > 0:
+            raise ValueError(f"bandwidth is {self.bandwidth}, where a positive number is expected")
+
+    def _gram(self, x: torch.Tensor) -> torch.Tensor:
+        return gaussian_gram(x, self.bandwidth)
 
 
 def linear_cka(x: Array, y: Array, unbiased: bool = False) -> float:
@@ -31,13 +82,14 @@ def linear_cka(x: Array, y: Array, unbiased: bool = False) -> float:
     Raises:
         ValueError: If the numbers of samples differ or are too small, or a value is not finite.
     """
+    measure = LinearCKA(unbiased)
     first, second = centred(x), centred(y)
-    same_samples(first, second, 4 if unbiased else 2, "unbiased CKA" if unbiased else "CKA")
+    same_samples(first, second, measure.fewest, measure.title)
     if not unbiased and len(first) >= max(first.shape[1], second.shape[1]):
         # The same through the feature matrices, cheaper for many samples: tr(K L) = |X^T Y|^2.
         cross, own, other = ((a.T @ b).square().sum() for a, b in ((first, second), (first, first), (second, second)))
         return float(cross / (own * other).sqrt())
-    return _alignment(first @ first.T, second @ second.T, unbiased)
+    return measure(first, second)
 
 
 def rbf_cka(x: Array, y: Array, bandwidth: float = 1.0, unbiased: bool = False) -> float:
@@ -59,11 +111,7 @@ def rbf_cka(x: Array, y: Array, bandwidth: float = 1.0, unbiased: bool = False) 
         ValueError: If the numbers of samples differ or are too small, a value is not finite, or the bandwidth is not
             positive.
     """
-    if not bandwidth > 0:
-        raise ValueError(f"bandwidth is {bandwidth}, where a positive number is expected")
-    first, second = features(x), features(y)
-    same_samples(first, second, 4 if unbiased else 2, "unbiased CKA" if unbiased else "CKA")
-    return _alignment(gaussian_gram(first, bandwidth), gaussian_gram(second, bandwidth), unbiased)
+    return RBFCKA(unbiased, bandwidth)(x, y)
 
 
 def gaussian_gram(x: torch.Tensor, bandwidth: float) -> torch.Tensor:
@@ -72,13 +120,6 @@ def gaussian_gram(x: torch.Tensor, bandwidth: float) -> torch.Tensor:
     squared = torch.cdist(reduced, reduced, compute_mode="donot_use_mm_for_euclid_dist").square()
     median = float(np.median(squared.cpu().numpy()))  # torch.median takes the lower of the two in the middle
     return torch.exp(-squared / (2 * bandwidth**2 * median))
-
-
-def _alignment(k: torch.Tensor, l: torch.Tensor, unbiased: bool) -> float:  # noqa: E741 - the letters of the formula
-    centre = u_centred_gram if unbiased else centred_gram
-    k, l = centre(k), centre(l)  # noqa: E741
-    cross, own, other = (k * l).sum(), (k * k).sum(), (l * l).sum()
-    return float(cross / (own * other).sqrt())
 
 
 def centred_gram(gram: torch.Tensor) -> torch.Tensor:

@@ -5,14 +5,65 @@ Source: Huh et al. 2024, "The Platonic Representation Hypothesis", arXiv:2405.07
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from sklearn.neighbors import NearestNeighbors
 
-from analysis.arrays import Array, features, in_sample_space, same_samples
+from analysis.arrays import Array, features, in_sample_space
+from analysis.similarity.measure import SAMPLE, PairMeasure, Tensors
 
 Metric = Literal["cosine", "euclidean"]
+
+
+@dataclass(frozen=True)
+class MutualKNN(PairMeasure):
+    """See :func:`mutual_knn`. Where samples are there more than once, copies of a sample are not its neighbours."""
+
+    k: int = 10
+    metric: Metric = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.metric not in get_args(Metric):
+            raise ValueError(f"metric is {self.metric!r}, where one of {', '.join(get_args(Metric))} is expected")
+        if self.k < 1:
+            raise ValueError(f"k is {self.k}, where a positive number of neighbours is expected")
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        """How errors call it."""
+        return f"{self.k} nearest neighbours"
+
+    @property
+    def fewest(self) -> int:
+        """The fewest samples it can do with."""
+        return self.k + 1
+
+    def kept(self, x: Array) -> Tensors:
+        """Return what keeps all inner products: directions are seen from zero, so nothing is centred."""
+        return {"x": in_sample_space(features(x))}
+
+    def summary(self, kept: Tensors, name: str = "the layer") -> Tensors:
+        """Return ``near``, the places of each sample's neighbours (``n x k``)."""
+        points = kept["x"].cpu().numpy()
+        samples = kept[SAMPLE].cpu().numpy() if SAMPLE in kept else np.arange(len(points))
+        copies = int(np.unique(samples, return_counts=True)[1].max()) - 1
+        if len(np.unique(samples)) <= self.k:
+            raise ValueError(f"{len(np.unique(samples))} samples are too few for {self.title}: it needs {self.fewest}")
+        search = NearestNeighbors(n_neighbors=self.k + copies, metric=self.metric, algorithm="brute").fit(points)
+        near = search.kneighbors(return_distance=False)
+        if copies:
+            others = samples[near] != samples[:, None]
+            order = np.argsort(~others, axis=1, kind="stable")[:, : self.k]  # others first, the nearest before
+            near = np.take_along_axis(near, order, axis=1)
+        return {"near": torch.from_numpy(np.ascontiguousarray(near))}
+
+    def between(self, a: Tensors, b: Tensors) -> float:
+        """Return the mean share of neighbours that are both."""
+        shared = (a["near"][:, :, None] == b["near"][:, None, :]).sum()
+        return float(shared) / a["near"].numel()
 
 
 def mutual_knn(x: Array, y: Array, k: int = 10, metric: Metric = "cosine") -> float:
@@ -33,17 +84,4 @@ def mutual_knn(x: Array, y: Array, k: int = 10, metric: Metric = "cosine") -> fl
         ValueError: If the numbers of samples differ or are no more than ``k``, a value is not finite, or there is no
             such metric.
     """
-    if metric not in get_args(Metric):
-        raise ValueError(f"metric is {metric!r}, where one of {', '.join(get_args(Metric))} is expected")
-    if k < 1:
-        raise ValueError(f"k is {k}, where a positive number of neighbours is expected")
-    first, second = features(x), features(y)
-    same_samples(first, second, k + 1, f"{k} nearest neighbours")
-    near = [
-        NearestNeighbors(n_neighbors=k, metric=metric, algorithm="brute")
-        .fit(in_sample_space(matrix).cpu().numpy())
-        .kneighbors(return_distance=False)
-        for matrix in (first, second)
-    ]
-    shared = [len(np.intersect1d(one, other, assume_unique=True)) for one, other in zip(*near, strict=True)]
-    return float(np.mean(shared)) / k
+    return MutualKNN(k, metric)(x, y)

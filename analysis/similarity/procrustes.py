@@ -6,13 +6,48 @@ representations); Williams et al. 2021, arXiv:2110.14739, equation 3 (the angle,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 
-from analysis.arrays import Array, centred, in_sample_space, same_samples
+from analysis.arrays import Array, centred
+from analysis.similarity.measure import PairMeasure, Tensors
 
 Kind = Literal["angular", "euclidean", "squared"]
+
+
+@dataclass(frozen=True)
+class Procrustes(PairMeasure):
+    """See :func:`procrustes`."""
+
+    kind: Kind = "angular"
+
+    title = "Procrustes"
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind is {self.kind!r}, where one of {', '.join(get_args(Kind))} is expected")
+
+    def summary(self, kept: Tensors, name: str = "the layer") -> Tensors:
+        """Return ``x``, centred and of norm 1."""
+        matrix = centred(kept["x"])
+        norm = torch.linalg.matrix_norm(matrix)
+        if norm == 0:
+            raise ValueError(f"{name} is constant: its shape is not defined")
+        return {"x": matrix / norm}
+
+    def between(self, a: Tensors, b: Tensors) -> float:
+        """Return the distance."""
+        return self.of_alignment(torch.linalg.matrix_norm(a["x"].T @ b["x"], ord="nuc"))
+
+    def of_alignment(self, alignment: torch.Tensor) -> float:
+        """Return the distance for the nuclear norm of ``X^T Y``."""
+        alignment = alignment.clamp(max=1.0)
+        if self.kind == "angular":
+            return float(torch.arccos(alignment))
+        squared = 2 - 2 * alignment
+        return float(squared if self.kind == "squared" else squared.sqrt())
 
 
 def procrustes(x: Array, y: Array, kind: Kind = "angular") -> float:
@@ -39,21 +74,4 @@ def procrustes(x: Array, y: Array, kind: Kind = "angular") -> float:
         ValueError: If the numbers of samples differ or are too small, a value is not finite, a set of activations is
             constant, or there is no such kind.
     """
-    if kind not in get_args(Kind):
-        raise ValueError(f"kind is {kind!r}, where one of {', '.join(get_args(Kind))} is expected")
-    first, second = _unit(x, "x"), _unit(y, "y")
-    same_samples(first, second, 2, "Procrustes")
-    # ‖X^T Y‖ does not change when both are turned in their own feature spaces.
-    alignment = torch.linalg.matrix_norm(in_sample_space(first).T @ in_sample_space(second), ord="nuc").clamp(max=1.0)
-    if kind == "angular":
-        return float(torch.arccos(alignment))
-    squared = 2 - 2 * alignment
-    return float(squared if kind == "squared" else squared.sqrt())
-
-
-def _unit(values: Array, name: str) -> torch.Tensor:
-    matrix = centred(values)
-    norm = torch.linalg.matrix_norm(matrix)
-    if norm == 0:
-        raise ValueError(f"{name} is constant: its shape is not defined")
-    return matrix / norm
+    return Procrustes(kind)(x, y)

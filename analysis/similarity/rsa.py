@@ -6,16 +6,81 @@ neuroscience".
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from scipy import stats
-from scipy.spatial.distance import cosine, pdist
+from scipy.spatial.distance import pdist
 
-from analysis.arrays import Array, features, in_sample_space, same_samples
+from analysis.arrays import Array, features, in_sample_space
+from analysis.similarity.measure import PairMeasure, Tensors
 
 Dissimilarity = Literal["correlation", "cosine", "euclidean", "sqeuclidean", "cityblock"]
 Comparison = Literal["spearman", "pearson", "kendall", "cosine"]
+
+
+@dataclass(frozen=True)
+class RSA(PairMeasure):
+    """See :func:`rsa`. Where samples are there more than once, pairs of copies of one sample do not count."""
+
+    dissimilarity: Dissimilarity = "correlation"
+    comparison: Comparison = "spearman"
+
+    title = "RSA"
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("dissimilarity", self.dissimilarity, get_args(Dissimilarity)),
+            ("comparison", self.comparison, get_args(Comparison)),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}, where one of {', '.join(choices)} is expected")
+
+    @property
+    def fewest(self) -> int:
+        """The fewest samples it can do with."""
+        return 3
+
+    def kept(self, x: Array) -> Tensors:
+        """Return the ``dissimilarities`` of all pairs of samples, as SciPy's ``pdist`` orders them."""
+        matrix = features(x).cpu()
+        if self.dissimilarity in ("euclidean", "sqeuclidean", "cosine"):
+            matrix = in_sample_space(matrix)  # inner products are all that these need
+        values = pdist(matrix.numpy(), self.dissimilarity)
+        if np.isnan(values).any():
+            raise ValueError(f"a sample's features are all equal, so that its {self.dissimilarity} is not defined")
+        return {"dissimilarities": torch.from_numpy(values)}
+
+    def chosen(self, kept: Tensors, index: torch.Tensor) -> Tensors:
+        """Return the dissimilarities of some samples."""
+        values = kept["dissimilarities"]
+        n = (1 + math.isqrt(1 + 8 * len(values))) // 2
+        rows, columns = torch.triu_indices(len(index), len(index), offset=1)
+        pairs = torch.stack([index.cpu()[rows], index.cpu()[columns]])
+        first, second = pairs[:, pairs[0] != pairs[1]].sort(dim=0).values
+        return {"dissimilarities": values[n * first - first * (first + 1) // 2 + second - first - 1]}
+
+    def summary(self, kept: Tensors, name: str = "the layer") -> Tensors:
+        """Return ``values``, a number per pair of samples; but for Kendall's, their inner product is the comparison."""
+        values = kept["dissimilarities"].cpu().numpy()
+        if self.comparison == "spearman":
+            values = stats.rankdata(values)
+        if self.comparison in ("spearman", "pearson"):
+            values = values - values[0]  # equal ones become zero, and not the rounding of their mean
+            values = values - values.mean()
+        if self.comparison != "kendall":
+            norm = np.linalg.norm(values)
+            values = values / norm if norm else np.full_like(values, np.nan)
+        return {"values": torch.from_numpy(values)}
+
+    def between(self, a: Tensors, b: Tensors) -> float:
+        """Return how alike the dissimilarities are."""
+        if self.comparison == "kendall":
+            return float(stats.kendalltau(a["values"].cpu().numpy(), b["values"].cpu().numpy()).statistic)
+        return float(a["values"] @ b["values"])
 
 
 def rsa(
@@ -42,31 +107,4 @@ def rsa(
         ValueError: If the numbers of samples differ or are too small, a value is not finite, a sample has no
             dissimilarity (all of its features are equal), or an option does not exist.
     """
-    for name, value, choices in (
-        ("dissimilarity", dissimilarity, get_args(Dissimilarity)),
-        ("comparison", comparison, get_args(Comparison)),
-    ):
-        if value not in choices:
-            raise ValueError(f"{name} is {value!r}, where one of {', '.join(choices)} is expected")
-    first, second = features(x), features(y)
-    same_samples(first, second, 3, "RSA")
-    one, other = (_dissimilarities(name, values, dissimilarity) for name, values in (("x", first), ("y", second)))
-    if comparison != "cosine" and (np.ptp(one) == 0 or np.ptp(other) == 0):
-        return float("nan")
-    compare = {
-        "spearman": lambda: stats.spearmanr(one, other).statistic,
-        "pearson": lambda: stats.pearsonr(one, other).statistic,
-        "kendall": lambda: stats.kendalltau(one, other).statistic,
-        "cosine": lambda: 1 - cosine(one, other),
-    }
-    return float(compare[comparison]())
-
-
-def _dissimilarities(name: str, values: object, dissimilarity: str) -> np.ndarray:
-    matrix = values.cpu()  # type: ignore[attr-defined]
-    if dissimilarity in ("euclidean", "sqeuclidean", "cosine"):
-        matrix = in_sample_space(matrix)  # inner products are all that these need
-    condensed = pdist(matrix.numpy(), dissimilarity)
-    if np.isnan(condensed).any():
-        raise ValueError(f"{name}: a sample's features are all equal, so that its {dissimilarity} is not defined")
-    return condensed
+    return RSA(dissimilarity, comparison)(x, y)
