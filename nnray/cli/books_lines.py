@@ -19,6 +19,7 @@ def books_lines(report: BooksReport) -> list[str]:
     if report.missed:
         reason = next(iter(report.missed.values()))
         lines.append(
-            f"MLflow misses {len(report.missed)} trials ({reason}); the next command or nnray rebuild makes up for it"
+            f"MLflow misses {len(report.missed)} trials ({reason}); they wait in the store, and the next command with"
+            " this MLflow, on any sweep, or nnray rebuild sends them"
         )
     return lines

@@ -64,14 +64,13 @@ def _remove_unlisted(store: StorePaths, listed: set[str]) -> None:
 def _rebuild(store: StorePaths, sweep: str, mlflow_uri: str | None, progress: Progress) -> bool:
     """Rebuild one sweep and tell what came out; return whether everything is in its place."""
     from nnray.store.bookkeeper import rebuild
-    from nnray.store.mlflow.mirror import MlflowMirror
 
     folders = progress.add_task(f"{sweep}: trials", total=None)
     runs = progress.add_task(f"{sweep}: MLflow", total=None)
     report = rebuild(
         store,
         sweep,
-        MlflowMirror(store, sweep, mlflow_uri),
+        mlflow_uri,
         on_read=lambda: progress.advance(folders),
         on_mirrored=lambda: progress.advance(runs),
     )

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, field
 from nnray.store.claim import exclusive
 from nnray.store.files import remove_leftovers
 from nnray.store.listing import SweepListing
-from nnray.store.mlflow.mirror import MlflowMirror, one_line
+from nnray.store.mlflow.place import one_line
+from nnray.store.mlflow.sender import Sender
 from nnray.store.mlflow.thread import MirrorThread
 from nnray.store.tables import TABLES, write_tables
 from nnray.trial.paths import StorePaths, check_sweep_name
@@ -79,8 +80,7 @@ class Bookkeeper:
         self._next_flush = 0.0
         self._problem: str | None = None
         self._report: BooksReport | None = None
-        self._mirror = MlflowMirror(store, sweep, mlflow_uri)
-        self._thread = MirrorThread(self._mirror)
+        self._thread = MirrorThread(store, sweep, mlflow_uri)
 
     def note(self, signature: str) -> None:
         """Take note that the folder of the trial ``signature`` changed; it need not be one that was there before."""
@@ -122,9 +122,8 @@ class Bookkeeper:
                 time.sleep(_POLL_S)
                 self._update(everything=True)
             trials = self._listing.trials()
-            missed = self._thread.finish(trials, patience_s)
-            if not missed and self._problem is None:  # else the trials may be unknown
-                self._mirror.retire({listed.signature for listed in trials} | self._listing.damaged.keys())
+            listed = {entry.signature for entry in trials} | self._listing.damaged.keys()
+            missed = self._thread.finish(patience_s, listed if self._problem is None else None)
             self._report = BooksReport(len(trials), missed, dict(self._listing.damaged), self._problem)
         return self._report
 
@@ -142,10 +141,9 @@ class Bookkeeper:
                 else:
                     self._changed |= self._listing.refresh(noted)
                 if self._changed or self._written != self._stamp() or self._written is None:
-                    trials = self._listing.trials()
-                    write_tables(self._store, self._sweep, trials)
+                    self._thread.submit(self._changed)  # first: what the tables tell must not be lost to MLflow
+                    write_tables(self._store, self._sweep, self._listing.trials())
                     self._written = self._stamp()
-                    self._thread.submit(listed for listed in trials if listed.signature in self._changed)
                     self._changed.clear()
             self._problem = None
         except Exception as error:  # a full disk, say: training goes on, and the next call tries again
@@ -165,16 +163,16 @@ class Bookkeeper:
 def rebuild(
     store: StorePaths,
     sweep: str,
-    mirror: MlflowMirror,
+    mlflow_uri: str | None = None,
     on_read: Callable[[], None] = lambda: None,
     on_mirrored: Callable[[], None] = lambda: None,
 ) -> BooksReport:
-    """Write the tables of ``sweep`` and bring ``mirror`` up to them, from the folders alone and however long it takes.
+    """Write the tables of ``sweep`` and bring MLflow up to them, from the folders alone and however long it takes.
 
     Args:
         store: The store.
         sweep: The sweep's name.
-        mirror: Its MLflow runs.
+        mlflow_uri: An MLflow tracking URI; by default the store's own SQLite database.
         on_read: Called for each trial whose folder was read.
         on_mirrored: Called for each trial that MLflow then has.
     """
@@ -190,7 +188,9 @@ def rebuild(
             write_tables(store, sweep, trials)
     except OSError as error:
         problem, trials = one_line(error), listing.trials()
-    missed = mirror.sync(trials, lambda _: on_mirrored())
+    sender = Sender(store, mlflow_uri)
+    missed = sender.send_all(sweep, [listed.signature for listed in trials], lambda _: on_mirrored())
     if not missed and problem is None:  # else the trials may be unknown
-        mirror.retire({listed.signature for listed in trials} | listing.damaged.keys())
+        sender.retire(sweep, {listed.signature for listed in trials} | listing.damaged.keys())
+    sender.close()
     return BooksReport(len(trials), missed, dict(listing.damaged), problem)

@@ -21,6 +21,7 @@ from nnray.store.bookkeeper import Bookkeeper, BooksReport
 from nnray.trial.paths import StorePaths, check_sweep_name
 
 _CLOSE = "close"
+_URI_VARIABLE = "NNRAY_BOOKKEEPER_MLFLOW_URI"
 _RUNNERS_END_IN_S = 5.0
 """How long the trials of a command that was killed may go on writing."""
 
@@ -39,12 +40,15 @@ class BookkeeperProcess:
     def __init__(self, store: StorePaths, sweep: str, mlflow_uri: str | None = None) -> None:
         self._arguments = (store, check_sweep_name(sweep), mlflow_uri)
         command = [sys.executable, "-P", "-m", "nnray.store.bookkeeper_process", str(store.root), sweep]
-        command += ["--mlflow-uri", mlflow_uri] if mlflow_uri else []
         # The child must find this very package, however its parent found it.
         here = str(Path(nnray.__file__).parents[1])
         path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": path}
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # A URI may hold a password, and a command line can be read by everybody.
+            env=os.environ | {"PYTHONPATH": path, _URI_VARIABLE: mlflow_uri or ""},
         )
         assert self._process.stdin is not None
         self._input = self._process.stdin.fileno()
@@ -86,7 +90,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m nnray.store.bookkeeper_process", description=__doc__)
     parser.add_argument("store", type=Path)
     parser.add_argument("sweep")
-    parser.add_argument("--mlflow-uri")
     arguments = parser.parse_args()
 
     os.nice(10)
@@ -96,7 +99,7 @@ def main() -> None:
     report = os.dup(1)
     os.dup2(2, 1)  # nothing but the report goes to the standard output
 
-    books = Bookkeeper(StorePaths(arguments.store), arguments.sweep, arguments.mlflow_uri)
+    books = Bookkeeper(StorePaths(arguments.store), arguments.sweep, os.environ.pop(_URI_VARIABLE, None) or None)
     told_to_close = _keep(books)
     line = books.close(0.0 if told_to_close else _RUNNERS_END_IN_S).json() + "\n"
     with contextlib.suppress(BrokenPipeError):  # nobody may be left to read it

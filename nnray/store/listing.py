@@ -92,7 +92,7 @@ class SweepListing:
         if known and known[0] == stamp and known[1].trial.status != "running":
             return False
         try:
-            entry = _read_trial(folder, self.sweep)
+            entry = read_trial(folder, self.sweep)
         except (StoreError, OSError) as error:
             changed = known is not None or self.damaged.get(signature) != str(error)
             self._forget(signature)
@@ -105,7 +105,8 @@ class SweepListing:
         return known is None or known[0] != stamp or known[1].trial.status != entry.trial.status
 
 
-def _read_trial(folder: TrialPaths, sweep: str) -> ListedTrial | None:
+def read_trial(folder: TrialPaths, sweep: str) -> ListedTrial | None:
+    """Return what the folder of a trial tells now, None if ``sweep`` does not list it; StoreError if it is damaged."""
     membership = Membership.read(folder, sweep)
     if membership is None:
         return None

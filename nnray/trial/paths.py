@@ -172,6 +172,14 @@ class StorePaths:
         """MLflow's embedded tracking database."""
         return self.root / "mlflow.db"
 
+    def mlflow_queue(self, place: str) -> Path:
+        """The folder of what MLflow at ``place`` still misses, one folder per sweep."""
+        return self.root / "mlflow-queue" / place
+
+    def mlflow_sender(self, place: str) -> Path:
+        """The file whose lock is held by the one process that writes to MLflow at ``place``."""
+        return self.mlflow_queue(place) / "sender.lock"
+
     @property
     def mlflow_artifacts(self) -> Path:
         """Where MLflow's embedded default keeps artifacts."""

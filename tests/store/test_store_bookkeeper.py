@@ -19,7 +19,6 @@ from trial_folders import epoch_row, write_trial, write_trials
 from nnray.store.bookkeeper import Bookkeeper, rebuild
 from nnray.store.bookkeeper_process import BookkeeperProcess
 from nnray.store.claim import Claim
-from nnray.store.mlflow.mirror import MlflowMirror
 from nnray.trial.paths import StorePaths
 
 NO_SERVER = "http://127.0.0.1:9"
@@ -116,7 +115,7 @@ def test_runs_stay_where_the_tables_cannot_be_written(tmp_path):
     shutil.rmtree(store.tables)
     store.tables.write_text("a file where a folder belongs")
     assert Bookkeeper(store, "digits").close().problem
-    assert rebuild(store, "digits", MlflowMirror(store, "digits")).problem
+    assert rebuild(store, "digits").problem
     with closing(sqlite3.connect(store.mlflow_database)) as database:
         assert database.execute("SELECT lifecycle_stage FROM runs").fetchall() == [("active",)] * 2
 
@@ -296,7 +295,6 @@ def test_rebuilding_needs_nothing_but_the_folders(tmp_path):
     report = rebuild(
         store,
         "digits",
-        MlflowMirror(store, "digits"),
         on_read=lambda: read_counts.append(1),
         on_mirrored=lambda: mirrored.append(1),
     )

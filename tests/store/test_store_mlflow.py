@@ -246,7 +246,7 @@ def test_processes_that_mirror_to_one_new_store_at_once_make_one_run_per_trial(t
     assert len(runs(uri, view=ViewType.ALL)) == 12
     assert all(len(history(uri, run, "val_acc")) == 3 for run in runs(uri).values())
     assert sorted(path.name for path in store.root.iterdir()) == [
-        *("mlartifacts", "mlflow.db", "mlflow.lock", "tables", "trials")
+        *("mlartifacts", "mlflow-queue", "mlflow.db", "tables", "trials")
     ]
 
 

@@ -22,7 +22,8 @@ from nnray.store.mlflow.run import DIGEST_TAG, SWEEP_TAG, TRIAL_TAG, MetricValue
 from nnray.store.mlflow.schema import copy_empty_database
 from nnray.trial.paths import StorePaths
 
-_BUSY_TIMEOUT_S = 30.0
+_BUSY_TIMEOUT_S = 10.0
+"""How long to wait for another process that has locked the database; what fails is tried again later."""
 _MAX_FLOAT = sys.float_info.max
 
 _COLUMNS = {
@@ -46,6 +47,10 @@ _COLUMNS = {
 }
 
 
+_OF_ONE_RUN = (OverflowError, ValueError, FileNotFoundError, sqlite3.DataError, sqlite3.IntegrityError)
+"""What is wrong with one run, a number beyond SQLite's or a file that is gone, and not with the database."""
+
+
 class UnknownSchemaError(StoreError):
     """The database was made by an MLflow whose tables differ from those known here."""
 
@@ -56,31 +61,50 @@ class MlflowDatabase:
     def __init__(self, store: StorePaths) -> None:
         self._path = store.mlflow_database
         self._artifacts = store.mlflow_artifacts
+        self._run_ids: dict[str, dict[str, str]] = {}
         if not self._has_tables():
             self._create()
         self._check_schema()
 
-    def write(self, sweep: str, runs: Sequence[RunContent], done: Callable[[str], None]) -> dict[str, str]:
-        """Bring the runs of ``sweep`` to what ``runs`` say, all or none; call ``done`` with each trial; refuse none."""
+    def has(self, sweep: str) -> bool:
+        """Tell whether there is an experiment of ``sweep``, be it a deleted one."""
+        with self._connected() as database:
+            return _find_experiment(database, sweep) is not None
+
+    def write(self, sweep: str, runs: Sequence[RunContent], done: Callable[[str], None]) -> dict[str, Exception]:
+        """Bring the runs of ``sweep`` to what ``runs`` say, in one transaction; return those that it cannot hold.
+
+        Calls ``done`` with each of the others once the transaction has been committed.
+        """
+        refused: dict[str, Exception] = {}
         with self._transaction() as database:
             experiment, location = self._experiment(database, sweep)
-            known = self._known(database, experiment)
+            if sweep not in self._run_ids:
+                self._run_ids[sweep] = {trial: run_id for trial, run_id, _ in _find_runs(database, experiment)}
             for run in runs:
-                run_id, digest, stage = known.get(run.trial, (run.run_id(), None, None))
-                if digest != run.digest() or stage != "active":
+                run_id = self._run_ids[sweep].get(run.trial, run.run_id())
+                if _active_digest(database, run_id) == run.digest():
+                    continue
+                database.execute("SAVEPOINT run")
+                try:
                     _write_artifact(self._artifacts / sweep / run_id / "artifacts", run.config)
                     _write_run(database, experiment, f"{location}/{run_id}/artifacts", run_id, run)
+                except _OF_ONE_RUN as error:
+                    database.execute("ROLLBACK TO run")
+                    refused[run.trial] = error
+                database.execute("RELEASE run")
         for run in runs:
-            done(run.trial)
-        return {}
+            if run.trial not in refused:
+                done(run.trial)
+        return refused
 
     def retire(self, sweep: str, keep: Collection[str]) -> None:
         """Mark the runs of trials that are not in ``keep`` as deleted; MLflow can still show and restore them."""
         with self._transaction() as database:
             experiment, _ = self._experiment(database, sweep)
             now = round(time.time() * 1000)
-            known = self._known(database, experiment)
-            gone = [(now, run) for trial, (run, _, stage) in known.items() if trial not in keep and stage == "active"]
+            found = _find_runs(database, experiment)
+            gone = [(now, run_id) for trial, run_id, stage in found if trial not in keep and stage == "active"]
             database.executemany(
                 "UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = ? WHERE run_uuid = ?", gone
             )
@@ -110,10 +134,15 @@ class MlflowDatabase:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
-            with closing(sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as database:
+            # A file that was removed must be missed, and not be made anew without a table in it.
+            uri = f"{self._path.absolute().as_uri()}?mode=rw"
+            with closing(sqlite3.connect(uri, timeout=_BUSY_TIMEOUT_S, isolation_level=None, uri=True)) as database:
                 yield database
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:  # locked, on a full disk, gone
             raise StoreError(f"{self._path}: {error}") from error
+        except sqlite3.Error as error:
+            hint = "if it is damaged, move it away: a new one is made from the trial folders"
+            raise StoreError(f"{self._path}: {error} ({hint})") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -122,25 +151,23 @@ class MlflowDatabase:
             try:
                 yield database
             except BaseException:
-                database.execute("ROLLBACK")
+                if database.in_transaction:  # SQLite rolls back by itself where a disk is full
+                    database.execute("ROLLBACK")
                 raise
             database.execute("COMMIT")
 
     def _experiment(self, database: sqlite3.Connection, sweep: str) -> tuple[int, str]:
         """Return ID and artifact location of the sweep's experiment; it may have been renamed, deleted or moved."""
         location = (self._artifacts / sweep).as_uri()
-        by_tag = "SELECT experiment_id FROM experiment_tags WHERE key = ? AND value = ?"
-        found = database.execute(by_tag, (SWEEP_TAG, sweep)).fetchone()
-        found = found or database.execute("SELECT experiment_id FROM experiments WHERE name = ?", (sweep,)).fetchone()
+        experiment = _find_experiment(database, sweep)
         now = round(time.time() * 1000)
-        if found is None:
+        if experiment is None:
             insert = (
                 "INSERT INTO experiments (name, artifact_location, lifecycle_stage, creation_time, last_update_time)"
                 " VALUES (?, ?, 'active', ?, ?)"
             )
             experiment = int(database.execute(insert, (sweep, location, now, now)).lastrowid or 0)
         else:
-            experiment = int(found[0])
             held = "SELECT artifact_location, lifecycle_stage FROM experiments WHERE experiment_id = ?"
             if database.execute(held, (experiment,)).fetchone() != (location, "active"):
                 update = (
@@ -153,16 +180,33 @@ class MlflowDatabase:
         database.execute(tag, (SWEEP_TAG, sweep, experiment))
         return experiment, location
 
-    def _known(self, database: sqlite3.Connection, experiment: int) -> dict[str, tuple[str, str | None, str]]:
-        """Return run ID, digest and lifecycle stage of each trial; of several runs of one trial, an active one."""
-        rows = database.execute(
-            "SELECT trial.value, runs.run_uuid, digest.value, runs.lifecycle_stage FROM runs"
-            " JOIN tags AS trial ON trial.run_uuid = runs.run_uuid AND trial.key = ?"
-            " LEFT JOIN tags AS digest ON digest.run_uuid = runs.run_uuid AND digest.key = ?"
-            " WHERE runs.experiment_id = ? ORDER BY runs.lifecycle_stage = 'active'",
-            (TRIAL_TAG, DIGEST_TAG, experiment),
-        )
-        return {trial: (run_id, digest, stage) for trial, run_id, digest, stage in rows}
+
+def _find_experiment(database: sqlite3.Connection, sweep: str) -> int | None:
+    """Return the ID of the sweep's experiment: by the tag, since it may have been renamed, or by its name."""
+    by_tag = "SELECT experiment_id FROM experiment_tags WHERE key = ? AND value = ?"
+    found = database.execute(by_tag, (SWEEP_TAG, sweep)).fetchone()
+    found = found or database.execute("SELECT experiment_id FROM experiments WHERE name = ?", (sweep,)).fetchone()
+    return int(found[0]) if found else None
+
+
+def _find_runs(database: sqlite3.Connection, experiment: int) -> list[tuple[str, str, str]]:
+    """Return trial, run ID and lifecycle stage of each run; of several runs of one trial, an active one comes last."""
+    query = (
+        "SELECT tags.value, runs.run_uuid, runs.lifecycle_stage FROM runs"
+        " JOIN tags ON tags.run_uuid = runs.run_uuid AND tags.key = ?"
+        " WHERE runs.experiment_id = ? ORDER BY runs.lifecycle_stage = 'active'"
+    )
+    return database.execute(query, (TRIAL_TAG, experiment)).fetchall()
+
+
+def _active_digest(database: sqlite3.Connection, run_id: str) -> str | None:
+    """Return the digest of what was last written to a run; None if there is no such run, or it is deleted."""
+    query = (
+        "SELECT tags.value FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid AND tags.key = ?"
+        " WHERE runs.run_uuid = ? AND runs.lifecycle_stage = 'active'"
+    )
+    found = database.execute(query, (DIGEST_TAG, run_id)).fetchone()
+    return found[0] if found else None
 
 
 def _write_artifact(folder: Path, config: Path) -> None:

@@ -91,11 +91,11 @@ class RunContent:
             STATUS_TAG: trial.status,
             "nnray.attempts": str(record.attempts),
             "mlflow.source.name": "nnray",
-            **{key: value[:MAX_TAG] for key, value in origin.items() if value},
+            **{key: _storable(value)[:MAX_TAG] for key, value in origin.items() if value},
         }
         return cls(
             trial=listed.signature,
-            name=listed.membership.name[:MAX_KEY] or listed.signature,
+            name=_storable(listed.membership.name)[:MAX_KEY] or listed.signature,
             status=RUN_STATUS[trial.status],
             start_time=_milliseconds(record.started),
             end_time=_milliseconds(record.ended) if ended else None,
@@ -148,7 +148,7 @@ def _with_valid_names(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4096)
 def _valid_name(key: str) -> str:
-    name = _FORBIDDEN.sub("_", key)
+    name = _FORBIDDEN.sub("_", _storable(key))
     if posixpath.normpath(name) != name or name.startswith(("..", "/", ".")):
         # MLflow refuses names that another name could resolve to as a path, such as "a//b" or "../a".
         name = "/".join(part for part in name.split("/") if part.strip(".")) or "_"
@@ -157,7 +157,12 @@ def _valid_name(key: str) -> str:
 
 def _text(value: Any) -> str:
     """Return a parameter as people write it to MLflow: Python's ``None`` and ``True``, lists and mappings as JSON."""
-    return json.dumps(value) if isinstance(value, list | dict) else str(value)
+    return json.dumps(value) if isinstance(value, list | dict) else _storable(str(value))
+
+
+def _storable(text: str) -> str:
+    """Return ``text`` without what a database refuses: NUL characters (PostgreSQL) and halves of surrogate pairs."""
+    return text.replace("\0", "�").encode("utf-8", "replace").decode("utf-8")
 
 
 def _milliseconds(time: datetime | None) -> int | None:
