@@ -7,29 +7,19 @@ lock, so that whoever writes last has seen at least what the others saw.
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from nnray.store.claim import exclusive
-from nnray.store.files import remove_leftovers
-from nnray.store.listing import SweepListing
-from nnray.store.mlflow.place import one_line
 from nnray.store.mlflow.sender import Sender
 from nnray.store.mlflow.thread import MirrorThread
-from nnray.store.tables import TABLES, write_tables
+from nnray.store.table_keeper import TableKeeper
 from nnray.trial.paths import StorePaths, check_sweep_name
-
-_logger = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
 """Least time from one writing of the tables to the next."""
 SHARE = 0.1
 """Largest part of the time of a processor that is spent on writing tables."""
-LOCK = ".lock"
-"""The file beside the tables whose lock is held while they are written."""
-
 _POLL_S = 0.2
 
 
@@ -71,25 +61,19 @@ class Bookkeeper:
     """
 
     def __init__(self, store: StorePaths, sweep: str, mlflow_uri: str | None = None) -> None:
-        self._store = store
-        self._sweep = check_sweep_name(sweep)
-        self._listing = SweepListing(store, sweep)
-        self._noted: set[str] = set()
-        self._changed: set[str] = set()
-        self._written: tuple[int, int] | None = None
         self._next_flush = 0.0
-        self._problem: str | None = None
         self._report: BooksReport | None = None
-        self._thread = MirrorThread(store, sweep, mlflow_uri)
+        self._thread = MirrorThread(store, check_sweep_name(sweep), mlflow_uri)
+        self._tables = TableKeeper(store, sweep, self._thread.submit)
 
     def note(self, signature: str) -> None:
         """Take note that the folder of the trial ``signature`` changed; it need not be one that was there before."""
-        self._noted.add(signature)
+        self._tables.note(signature)
 
     @property
     def is_up_to_date(self) -> bool:
         """Whether the tables hold everything that was noted."""
-        return self._written is not None and not self._noted and not self._changed
+        return self._tables.is_up_to_date
 
     def flush(self) -> float:
         """Bring the tables up to what was noted, unless that was done just now; hand the same to MLflow.
@@ -100,9 +84,9 @@ class Bookkeeper:
         wait = self._next_flush - time.monotonic()
         if wait > 0:
             return wait
-        first, started = self._written is None, time.thread_time()
+        first, started = not self._tables.are_written, time.thread_time()
         if not self.is_up_to_date:
-            self._update(everything=False)
+            self._tables.update()
         # The first time is no measure: it loads the libraries and reads every folder.
         wait = INTERVAL_S if first else max(INTERVAL_S, (time.thread_time() - started) / SHARE)
         self._next_flush = time.monotonic() + wait
@@ -117,47 +101,16 @@ class Bookkeeper:
         """
         if self._report is None:
             deadline = time.monotonic() + runners_end_in_s
-            self._update(everything=True)
-            while self._listing.running() and time.monotonic() < deadline:
+            self._tables.update(everything=True)
+            while self._tables.running() and time.monotonic() < deadline:
                 time.sleep(_POLL_S)
-                self._update(everything=True)
-            trials = self._listing.trials()
-            listed = {entry.signature for entry in trials} | self._listing.damaged.keys()
-            missed = self._thread.finish(patience_s, listed if self._problem is None else None)
-            self._report = BooksReport(len(trials), missed, dict(self._listing.damaged), self._problem)
+                self._tables.update(everything=True)
+            self._tables.save()
+            trials = self._tables.trials()
+            listed = {entry.signature for entry in trials} | self._tables.damaged.keys()
+            missed = self._thread.finish(patience_s, listed if self._tables.problem is None else None)
+            self._report = BooksReport(len(trials), missed, dict(self._tables.damaged), self._tables.problem)
         return self._report
-
-    def _update(self, everything: bool) -> None:
-        """Read the folders that were noted, or all of them, and write what that changes."""
-        folder = self._store.table(self._sweep, "trials").parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with exclusive(folder / LOCK):
-                if self._written is None:
-                    remove_leftovers(folder)
-                noted, self._noted = self._noted, set()
-                if everything or self._written is None or self._written != self._stamp():
-                    self._changed |= self._listing.rescan()  # at first, or since another command wrote the tables
-                else:
-                    self._changed |= self._listing.refresh(noted)
-                if self._changed or self._written != self._stamp() or self._written is None:
-                    self._thread.submit(self._changed)  # first: what the tables tell must not be lost to MLflow
-                    write_tables(self._store, self._sweep, self._listing.trials())
-                    self._written = self._stamp()
-                    self._changed.clear()
-            self._problem = None
-        except Exception as error:  # a full disk, say: training goes on, and the next call tries again
-            if self._problem is None:
-                _logger.warning("nnray: the tables of %s could not be written: %s", self._sweep, one_line(error))
-            self._problem = one_line(error)
-
-    def _stamp(self) -> tuple[int, int] | None:
-        """Return what tells this bookkeeper's table of trials from one that another command wrote."""
-        try:
-            stat = self._store.table(self._sweep, TABLES[-1]).stat()
-        except OSError:
-            return None
-        return (stat.st_ino, stat.st_mtime_ns)
 
 
 def rebuild(
@@ -166,6 +119,7 @@ def rebuild(
     mlflow_uri: str | None = None,
     on_read: Callable[[], None] = lambda: None,
     on_mirrored: Callable[[], None] = lambda: None,
+    processes: int = 1,
 ) -> BooksReport:
     """Write the tables of ``sweep`` and bring MLflow up to them, from the folders alone and however long it takes.
 
@@ -175,22 +129,14 @@ def rebuild(
         mlflow_uri: An MLflow tracking URI; by default the store's own SQLite database.
         on_read: Called for each trial whose folder was read.
         on_mirrored: Called for each trial that MLflow then has.
+        processes: How many processes read the folders.
     """
-    listing = SweepListing(store, sweep)
-    folder = store.table(sweep, TABLES[-1]).parent
-    problem = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with exclusive(folder / LOCK):
-            remove_leftovers(folder)
-            listing.rescan(on_read)
-            trials = listing.trials()
-            write_tables(store, sweep, trials)
-    except OSError as error:
-        problem, trials = one_line(error), listing.trials()
+    tables = TableKeeper(store, sweep)
+    tables.rebuild(on_read, processes)
+    trials = tables.trials()
     sender = Sender(store, mlflow_uri)
     missed = sender.send_all(sweep, [listed.signature for listed in trials], lambda _: on_mirrored())
-    if not missed and problem is None:  # else the trials may be unknown
-        sender.retire(sweep, {listed.signature for listed in trials} | listing.damaged.keys())
+    if not missed and tables.problem is None:  # else the trials may be unknown
+        sender.retire(sweep, {listed.signature for listed in trials} | tables.damaged.keys())
     sender.close()
-    return BooksReport(len(trials), missed, dict(listing.damaged), problem)
+    return BooksReport(len(trials), missed, dict(tables.damaged), tables.problem)

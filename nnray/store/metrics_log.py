@@ -7,7 +7,6 @@ kill cut short is not a row: readers pass it over, and the next runner cuts it o
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def default_mode(metric: str) -> str:
 
 def best_value(values: list[float], mode: str) -> float | None:
     """Return the best of ``values``, NaN left out; None if nothing is left."""
-    finite = [value for value in values if not math.isnan(value)]
-    if not finite:
+    numbers = [value for value in values if value == value]  # of an integer beyond floats, math.isnan knows nothing
+    if not numbers:
         return None
-    return max(finite) if mode == "max" else min(finite)
+    return max(numbers) if mode == "max" else min(numbers)

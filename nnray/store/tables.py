@@ -6,21 +6,19 @@ Every table carries the version of nnray, the sweep and its metric in its schema
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nnray.store.columns import free_name, infer_array, string_array
+from nnray.store.columns import Kind, cast, common_type, free_name, infer_array, string_array
 from nnray.store.files import replacing
-from nnray.store.listing import ListedTrial
-from nnray.store.metrics_log import HYPER, ROW_KEYS, Row, best_value, default_mode, metrics_of
-from nnray.trial.paths import StorePaths
+from nnray.store.listed_trial import TIMESTAMP, ListedTrial
+from nnray.store.metrics_log import HYPER, ROW_KEYS, default_mode
+from nnray.trial.paths import StorePaths, checkpoint_name
 
-TIMESTAMP = pa.timestamp("us", tz="UTC")
 CONFIG, BEST = "config/", "best/"
 """What the names of configuration keys and of best values begin with in the table of trials."""
 FIXED = (
@@ -34,7 +32,10 @@ TABLES = ("metrics", "checkpoints", "trials")
 METRIC_KEY, MODE_KEY = "nnray.metric", "nnray.mode"
 """Where a table's metadata tells the metric that the sweep looks at."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_COORDINATES = 4
+"""The table of metrics begins with so many columns that are no metrics."""
+_ROW_GROUP = 131_072
+"""Rows that readers can skip or read beside others."""
 
 
 def sweeps_with_tables(store: StorePaths) -> list[str]:
@@ -50,139 +51,130 @@ def write_tables(store: StorePaths, sweep: str, trials: Sequence[ListedTrial]) -
         sweep: The sweep's name.
         trials: Its trials, in the order of the rows.
     """
-    builders: dict[str, Callable[[StorePaths, Sequence[ListedTrial]], pa.Table]] = {
-        "metrics": metrics_table,
-        "checkpoints": checkpoints_table,
-        "trials": trials_table,
-    }
     metadata = _provenance(sweep, trials)
-    for kind in TABLES:
-        table = builders[kind](store, trials).replace_schema_metadata(metadata)
+    metrics = metrics_table(trials)
+    checkpoints = checkpoints_table(trials, metrics)
+    for kind, table in zip(TABLES, (metrics, checkpoints, trials_table(trials)), strict=True):
         path = store.table(sweep, kind)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as beside:
-            pq.write_table(table, beside)
+            pq.write_table(
+                table.replace_schema_metadata(metadata),
+                beside,
+                row_group_size=_ROW_GROUP,
+                use_dictionary=[field.name for field in table.schema if field.type != pa.float64()],
+            )
 
 
-def trials_table(store: StorePaths, trials: Sequence[ListedTrial]) -> pa.Table:
+def trials_table(trials: Sequence[ListedTrial]) -> pa.Table:
     """Return the table of trials: what became of each, its configuration, and each metric's last and best value."""
-    records = [listed.trial.record for listed in trials]
+    outcomes = [listed.outcome for listed in trials]
     columns = {
         "trial": string_array([listed.signature for listed in trials]),
         "name": string_array([listed.membership.name for listed in trials]),
         "sweep": string_array([listed.sweep for listed in trials]),
-        "status": string_array([listed.trial.status for listed in trials]),
-        "error": string_array([record.error for record in records]),
-        "attempts": pa.array([record.attempts for record in records], pa.int64()),
-        "started": pa.array([record.started for record in records], TIMESTAMP),
-        "ended": pa.array([record.ended for record in records], TIMESTAMP),
-        "duration_s": pa.array([record.duration_s for record in records], pa.float64()),
-        "host": string_array([record.host for record in records]),
-        "git_commit": string_array([record.git_commit for record in records]),
-        "cause": string_array([record.cause for record in records]),
+        "status": string_array([listed.status for listed in trials]),
+        "error": string_array([outcome.error for outcome in outcomes]),
+        "attempts": pa.array([outcome.attempts for outcome in outcomes], pa.int64()),
+        "started": pa.array([outcome.started for outcome in outcomes], TIMESTAMP),
+        "ended": pa.array([outcome.ended for outcome in outcomes], TIMESTAMP),
+        "duration_s": pa.array([outcome.duration_s for outcome in outcomes], pa.float64()),
+        "host": string_array([outcome.host for outcome in outcomes]),
+        "git_commit": string_array([outcome.git_commit for outcome in outcomes]),
+        "cause": string_array([outcome.cause for outcome in outcomes]),
     }
     configs = [listed.flat_config for listed in trials]
-    for key in _union(configs):
+    for key in dict.fromkeys(key for config in configs for key in config):
         columns[CONFIG + key] = infer_array([config.get(key) for config in configs], if_all_null=pa.string())
 
-    histories = [_histories(listed.trial.rows) for listed in trials]
-    metrics = _union([*histories, _sweep_metrics(trials)])
+    layouts = [listed.metrics.layout for listed in trials]
+    metrics = _metric_names(trials)
+    places = {layout: {name: place for place, name in enumerate(layout.names)} for layout in set(layouts)}
     reserved = {*columns, *(BEST + metric for metric in metrics)}
     for metric in metrics:
-        last = [next(reversed(history.get(metric, [])), None) for history in histories]
+        found = [places[layout].get(metric) for layout in layouts]
+        last = [None if at is None else listed.metrics.last[at] for at, listed in zip(found, trials, strict=True)]
         columns[free_name(metric, {*reserved, *columns})] = infer_array(last, if_all_null=pa.float64())
     for metric in metrics:
         if metric.startswith(HYPER):
             continue
-        found = zip(trials, histories, strict=True)
-        best = [_best(listed, metric, history.get(metric, [])) for listed, history in found]
+        found = [places[layout].get(metric) for layout in layouts]
+        best = [None if at is None else listed.metrics.best[at] for at, listed in zip(found, trials, strict=True)]
         columns[BEST + metric] = infer_array(best, if_all_null=pa.float64())
     return pa.table(columns)
 
 
-def metrics_table(store: StorePaths, trials: Sequence[ListedTrial]) -> pa.Table:
+def metrics_table(trials: Sequence[ListedTrial]) -> pa.Table:
     """Return the table of metrics: a row per trial and finished epoch."""
-    rows = [(listed.signature, row) for listed in trials for row in _in_order(listed.trial.rows)]
     columns = {
-        "trial": string_array([signature for signature, _ in rows]),
-        "epoch": pa.array([row["epoch"] for _, row in rows], pa.int64()),
-        "step": pa.array([_integer(row.get("step")) for _, row in rows], pa.int64()),
-        "time": pa.array([_timestamp(row.get("time")) for _, row in rows], TIMESTAMP),
+        "trial": _signatures(trials, [len(listed.metrics.epochs) for listed in trials]),
+        "epoch": _joined([listed.metrics.epochs for listed in trials], pa.int64()),
+        "step": _joined([listed.metrics.steps for listed in trials], pa.int64()),
+        "time": _joined([listed.metrics.times for listed in trials], TIMESTAMP),
     }
-    metrics = _union([*(row for _, row in rows), _sweep_metrics(trials)])
-    return pa.table(columns | _metric_columns([row for _, row in rows], metrics, columns))
+    layouts = dict.fromkeys(listed.metrics.layout for listed in trials)
+    for metric in _row_metrics(trials):
+        places = {layout: layout.names.index(metric) for layout in layouts if metric in layout.names}
+        kinds = frozenset[Kind]().union(*(layout.kinds[place] for layout, place in places.items()))
+        dtype = common_type(kinds, if_all_null=pa.float64())
+        arrays = []
+        for listed in trials:
+            place = places.get(listed.metrics.layout)
+            held = pa.nulls(len(listed.metrics.epochs)) if place is None else listed.metrics.values[place]
+            arrays.append(cast(held, dtype))
+        columns[free_name(metric, columns)] = _joined(arrays, dtype)
+    return pa.table(columns)
 
 
-def checkpoints_table(store: StorePaths, trials: Sequence[ListedTrial]) -> pa.Table:
+def checkpoints_table(trials: Sequence[ListedTrial], metrics: pa.Table) -> pa.Table:
     """Return the table of kept checkpoints, with the metrics of their epochs.
 
     ``path`` is absolute, so that it can be opened from anywhere. A store that was moved gets right paths from
     ``nnray rebuild``; :meth:`nnray.store.Store.checkpoints` gives right ones in any case.
+
+    Args:
+        trials: The trials.
+        metrics: Their table of metrics.
     """
-    kept = [(listed, checkpoint) for listed in trials for checkpoint in listed.trial.checkpoints]
-    by_epoch = {listed.signature: {row["epoch"]: row for row in listed.trial.rows} for listed in trials}
-    rows = [by_epoch[listed.signature].get(checkpoint["epoch"], {}) for listed, checkpoint in kept]
+    paths, rows, start = [], [], 0
+    for listed in trials:
+        folder = str(listed.paths.checkpoints) if listed.checkpoints.epochs else ""
+        paths += [f"{folder}/{checkpoint_name(epoch)}" for epoch in listed.checkpoints.epochs]
+        rows += [None if row is None else start + row for row in listed.checkpoints.rows]
+        start += len(listed.metrics.epochs)
+    found = metrics.take(pa.array(rows, pa.int64()))
     columns = {
-        "trial": string_array([listed.signature for listed, _ in kept]),
-        "epoch": pa.array([checkpoint["epoch"] for _, checkpoint in kept], pa.int64()),
-        "step": pa.array([_integer(row.get("step")) for row in rows], pa.int64()),
-        "path": string_array([str(store.root / checkpoint["path"]) for _, checkpoint in kept]),
-        "bytes": pa.array([checkpoint["bytes"] for _, checkpoint in kept], pa.int64()),
+        "trial": _signatures(trials, [len(listed.checkpoints.epochs) for listed in trials]),
+        "epoch": pa.array([epoch for listed in trials for epoch in listed.checkpoints.epochs], pa.int64()),
+        "step": found["step"],
+        "path": pa.array(paths, pa.string()),
+        "bytes": pa.array([size for listed in trials for size in listed.checkpoints.sizes], pa.int64()),
     }
-    metrics = _union([*rows, _sweep_metrics(trials)])
-    return pa.table(columns | _metric_columns(rows, metrics, columns))
+    of_metrics = found.column_names[_COORDINATES:]
+    for metric, name in zip(_row_metrics(trials), of_metrics, strict=True):
+        columns[free_name(metric, columns)] = found[name]
+    return pa.table(columns)
 
 
-def _metric_columns(rows: Sequence[Row], metrics: Iterable[str], fixed: Iterable[str]) -> dict[str, pa.Array]:
-    columns: dict[str, pa.Array] = {}
-    for metric in metrics:
-        if metric not in ROW_KEYS:
-            name = free_name(metric, {*fixed, *columns})
-            columns[name] = infer_array([row.get(metric) for row in rows], if_all_null=pa.float64())
-    return columns
+def _metric_names(trials: Sequence[ListedTrial]) -> list[str]:
+    """Return the metrics in the order in which they first appear; those that the sweep names are never missing."""
+    names = dict.fromkeys(name for layout in dict.fromkeys(t.metrics.layout for t in trials) for name in layout.names)
+    wanted = dict.fromkeys(listed.membership.metric for listed in trials)
+    return list(names | {metric: None for metric in wanted if metric})
 
 
-def _union(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return all keys, in the order in which they first appear."""
-    return list({key: None for mapping in mappings for key in mapping})
+def _row_metrics(trials: Sequence[ListedTrial]) -> list[str]:
+    return [metric for metric in _metric_names(trials) if metric not in ROW_KEYS]
 
 
-def _sweep_metrics(trials: Sequence[ListedTrial]) -> dict[str, None]:
-    """Return the metrics that the sweep names: they have a column before there is a value."""
-    return {listed.membership.metric: None for listed in trials if listed.membership.metric}
+def _signatures(trials: Sequence[ListedTrial], counts: Sequence[int]) -> pa.Array:
+    """Return each trial's signature so many times."""
+    signatures = string_array([listed.signature for listed in trials])
+    return signatures.take(pa.array(np.repeat(np.arange(len(trials)), counts)))
 
 
-def _in_order(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: row["epoch"])
-
-
-def _histories(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    """Return the values of each metric in the order of epochs, null left out."""
-    histories: dict[str, list[Any]] = {}
-    for row in _in_order(rows):
-        for metric, value in metrics_of(row).items():
-            values = histories.setdefault(metric, [])
-            if value is not None:
-                values.append(value)
-    return histories
-
-
-def _best(listed: ListedTrial, metric: str, values: list[Any]) -> float | None:
-    mode = listed.membership.mode if metric == listed.membership.metric else None
-    numbers = [value for value in values if type(value) in (int, float)]
-    return best_value(numbers, mode or default_mode(metric))
-
-
-def _integer(value: Any) -> int | None:
-    return value if type(value) is int else None
-
-
-def _timestamp(value: Any) -> datetime | None:
-    """Return seconds since 1970 as a time, to the microsecond; None for what is no time."""
-    try:
-        return _EPOCH + timedelta(microseconds=round(value * 1e6))
-    except (TypeError, ValueError, OverflowError):
-        return None
+def _joined(arrays: Sequence[pa.Array], dtype: pa.DataType) -> pa.Array:
+    return pa.concat_arrays(arrays) if arrays else pa.array([], dtype)
 
 
 def _provenance(sweep: str, trials: Sequence[ListedTrial]) -> dict[str, str]:

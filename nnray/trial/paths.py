@@ -59,7 +59,7 @@ class TrialPaths:
 
     def checkpoint(self, epoch: int) -> Path:
         """The weights after ``epoch`` (counted from 0)."""
-        return self.checkpoints / f"epoch={epoch:04d}.safetensors"
+        return self.checkpoints / checkpoint_name(epoch)
 
     @property
     def resume(self) -> Path:
@@ -116,6 +116,11 @@ class TrialPaths:
         return self.memberships / f"{sweep}.json"
 
 
+def checkpoint_name(epoch: int) -> str:
+    """Return the file name of the weights after ``epoch``."""
+    return f"epoch={epoch:04d}.safetensors"
+
+
 def checkpoint_epoch(path: Path) -> int | None:
     """Return the epoch in a checkpoint's file name, or None if the file is not a checkpoint."""
     match = _CHECKPOINT.fullmatch(path.name)
@@ -145,6 +150,10 @@ class StorePaths:
     def tables(self) -> Path:
         """The folder of Parquet tables, one folder per sweep."""
         return self.root / "tables"
+
+    def listing(self, sweep: str) -> Path:
+        """What the folders of a sweep's trials said when they were last read; made anew where it is missing."""
+        return self.tables / sweep / ".listing"
 
     def search_lock(self, sweep: str) -> Path:
         """The file whose lock says that a process searches for trials of a sweep."""

@@ -18,6 +18,7 @@ from trial_folders import START, epoch_row, write_trial, write_trials
 from nnray.store.listing import SweepListing
 from nnray.store.mlflow.mirror import MlflowMirror
 from nnray.store.mlflow.run import MAX_PARAM
+from nnray.store.reading import read_sweep_trial
 from nnray.trial.paths import StorePaths
 
 # MLflow's own code: it configures its tables in a way that newer SQLAlchemy deprecates.
@@ -56,7 +57,7 @@ def mirror(request, store, tmp_path, empty_database, monkeypatch) -> MlflowMirro
 def listed(store: StorePaths, sweep: str = "digits"):
     listing = SweepListing(store, sweep)
     listing.rescan()
-    return listing.trials()
+    return [read_sweep_trial(entry.paths, sweep) for entry in listing.trials()]
 
 
 def runs(uri: str, sweep: str = "digits", view: int = ViewType.ACTIVE_ONLY):

@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from nnray.errors import StoreError
-from nnray.store.listing import ListedTrial
 from nnray.store.mlflow.database import MlflowDatabase, UnknownSchemaError
 from nnray.store.mlflow.place import Place
 from nnray.store.mlflow.run import RunContent
 from nnray.store.mlflow.server import MlflowServer
+from nnray.store.reading import SweepTrial
 from nnray.trial.paths import StorePaths
 
 _RUNS_PER_TRANSACTION = 100
@@ -76,7 +76,7 @@ class MlflowMirror:
         """Whether nothing is mirrored."""
         return self.place.is_off
 
-    def sync(self, trials: Sequence[ListedTrial], done: Callable[[str], None] = lambda _: None) -> dict[str, str]:
+    def sync(self, trials: Sequence[SweepTrial], done: Callable[[str], None] = lambda _: None) -> dict[str, str]:
         """Bring MLflow up to ``trials``; never raises.
 
         Args:
@@ -104,7 +104,7 @@ class MlflowMirror:
         except Exception as error:  # whatever a server, its client or a database can come up with
             raise UndeliverableError(self.place.reason(error), {}) from error
 
-    def deliver(self, trials: Sequence[ListedTrial], done: Callable[[str], None] = lambda _: None) -> dict[str, str]:
+    def deliver(self, trials: Sequence[SweepTrial], done: Callable[[str], None] = lambda _: None) -> dict[str, str]:
         """Bring MLflow up to ``trials``; return those that it refused though it takes others, with the reason.
 
         Raises:

@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nnray.store.listing import ListedTrial
 from nnray.store.metrics_log import metrics_of
+from nnray.store.reading import SweepTrial
 from nnray.store.record import Status
 
 TRIAL_TAG, SWEEP_TAG, STATUS_TAG, DIGEST_TAG = "nnray.trial", "nnray.sweep", "nnray.status", "nnray.mirrored"
@@ -75,7 +75,7 @@ class RunContent:
     config: Path
 
     @classmethod
-    def of(cls, listed: ListedTrial) -> RunContent:
+    def of(cls, listed: SweepTrial) -> RunContent:
         """Return what MLflow is to hold of ``listed``."""
         trial, record = listed.trial, listed.trial.record
         ended = trial.status in ("completed", "stopped", "failed")

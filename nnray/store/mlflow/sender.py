@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection
 from nnray.errors import StoreError
 from nnray.store.claim import Claim, claim_owner
 from nnray.store.files import remove_leftovers
-from nnray.store.listing import ListedTrial, read_trial
 from nnray.store.membership import members
 from nnray.store.mlflow.mirror import MlflowMirror, UndeliverableError
 from nnray.store.mlflow.place import Place
 from nnray.store.mlflow.queue import MirrorQueue, QueuedTrials
+from nnray.store.reading import SweepTrial, read_sweep_trial
 from nnray.trial.paths import StorePaths
 
 _ABANDONED_S = 60.0
@@ -178,7 +178,7 @@ class Sender:
         self.queue.settle(batch, left)
         return not left
 
-    def _read(self, batch: QueuedTrials) -> tuple[list[ListedTrial], dict[str, str]]:
+    def _read(self, batch: QueuedTrials) -> tuple[list[SweepTrial], dict[str, str]]:
         """Return what the folders say now, and the trials that could not be read for a reason that may pass.
 
         One that is damaged, or that the sweep no longer lists, is nothing to send: the tables tell of it.
@@ -186,7 +186,7 @@ class Sender:
         trials, left = [], {}
         for signature in batch.signatures:
             try:
-                listed = read_trial(self._store.trial(signature), batch.sweep)
+                listed = read_sweep_trial(self._store.trial(signature), batch.sweep)
             except StoreError:
                 continue
             except OSError as error:
