@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torchmetrics import CatMetric, MeanMetric
 
 
 class Tiny(nn.Sequential):
@@ -114,6 +116,26 @@ class GeneratorData(NoiseData):
         return DataLoader(Noise(self.size), batch_size=16, shuffle=True, generator=self.generator)
 
 
+class StreamData(pl.LightningDataModule):
+    """Streams its examples, and does not say how many there are."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(Stream(64), batch_size=16)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(Noise(32), batch_size=16)
+
+
+class Stream(IterableDataset[tuple[Tensor, Tensor]]):
+    """Images in a fixed order, as they are."""
+
+    def __init__(self, size: int) -> None:
+        self.noise = Noise(size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from zip(self.noise.images, self.noise.labels, strict=True)
+
+
 class OwnTask(pl.LightningModule):
     """A task that brings its network and its optimizer."""
 
@@ -132,6 +154,46 @@ class OwnTask(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class CountingTask(OwnTask):
+    """Sums over the epoch in all the ways that Lightning knows, one of them only now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accuracy = MeanMetric()
+        self.seen = CatMetric()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.log("worst_loss", loss, on_step=True, on_epoch=True, reduce_fx="max")
+        self.log("images", float(len(batch[0])), on_epoch=True, reduce_fx="sum")
+        if batch_idx == 0:
+            self.log("first_loss", loss, on_step=False, on_epoch=True, batch_size=7)
+        self.accuracy(loss.detach())
+        self.seen.update(batch[0].mean())
+        self.log("mean_loss", self.accuracy, on_step=False, on_epoch=True)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("seen_mean", self.seen.compute().std())
+        self.seen.reset()
+
+
+class ManualTask(OwnTask):
+    """Steps by itself, after every third batch, and draws random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        loss = F.cross_entropy(self.net(batch[0] + 0.1 * torch.randn_like(batch[0])), batch[1])
+        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        self.manual_backward(loss)
+        if self.trainer.fit_loop.total_batch_idx % 3 == 2:
+            self.optimizers().step()
+            self.optimizers().zero_grad()
 
 
 class TaskWithHead(OwnTask):
@@ -201,6 +263,21 @@ class KillOnce(pl.Callback):
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         self._reached(f"{trainer.current_epoch}:end")
+
+
+class Trace(pl.Callback):
+    """Notes the training batches that are begun, a line each.
+
+    Args:
+        file: Where to.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.file = Path(file)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        with self.file.open("a") as file:
+            file.write(f"{trainer.current_epoch}:{batch_idx}\n")
 
 
 class Slow(pl.Callback):

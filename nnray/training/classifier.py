@@ -16,6 +16,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 Batch = tuple[Tensor, Tensor]
 
+_SUMS = "nnray.training.Classifier"
+"""The key of its sums in a checkpoint."""
+
 
 class Classifier(pl.LightningModule):
     """Train a network to tell classes apart.
@@ -54,6 +57,7 @@ class Classifier(pl.LightningModule):
         self._build_scheduler = lr_scheduler
         self._scheduler = {"interval": scheduler_interval, "monitor": scheduler_monitor}
         self._training, self._evaluation = _Tally(), _Tally()
+        self._learning_rate = 0.0
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (``batch x classes``) of ``images``."""
@@ -80,6 +84,16 @@ class Classifier(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a test batch."""
         self._evaluation.count(self._loss_and_logits(batch), batch[1])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Hand over what is summed up in the running epoch, for a state that is taken in its middle."""
+        checkpoint[_SUMS] = {"training": vars(self._training).copy(), "learning_rate": self._learning_rate}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with what was summed up."""
+        if _SUMS in checkpoint:
+            vars(self._training).update(checkpoint[_SUMS]["training"])
+            self._learning_rate = checkpoint[_SUMS]["learning_rate"]
 
     def on_train_epoch_start(self) -> None:
         """Note the learning rate, which an epoch's scheduler changes before the epoch's end."""
@@ -126,8 +140,8 @@ class _Tally:
         """Add a batch and return its loss."""
         loss, logits = loss_and_logits
         with torch.no_grad():
-            self._loss += loss.detach().float() * len(labels)
-            self._hits += (logits.argmax(dim=1) == labels).sum()
+            self._loss = self._loss + loss.detach().float() * len(labels)  # not in place: a checkpoint may hold it
+            self._hits = self._hits + (logits.argmax(dim=1) == labels).sum()
             self._images += len(labels)
         return loss
 

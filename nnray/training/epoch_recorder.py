@@ -64,7 +64,15 @@ class EpochRecorder(Checkpoint):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, torch.Tensor):
             loss = loss.detach().float().mean() if loss.ndim else loss.detach()
-            self._loss = loss.clone() if self._loss is None else self._loss.add_(loss)
+            self._loss = loss.clone() if self._loss is None else self._loss.to(loss.device).add_(loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sum of the running epoch's losses."""
+        return {} if self._loss is None else {"loss": self._loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with a sum of losses."""
+        self._loss = state_dict["loss"].clone()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the epoch."""

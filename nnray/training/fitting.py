@@ -86,7 +86,7 @@ def fit(
     if state is None and team.leads and paths.resume.exists():
         print(f"nnray: {paths.resume} is damaged or of another version; the trial begins anew")
     options = CheckpointOptions(**configuration.values["checkpoint"])
-    resume = ResumeState(paths.resume, state, on_epoch, keep_last=options.keep_state)
+    resume = ResumeState(paths.resume, state, on_epoch, options.keep_state, options.every_n_steps)
     flat = configuration.flat()
     hyperparameters = {HYPER + key: flat[key] for key in perturbed if isinstance(flat.get(key), (int, float))}
     first: list[pl.Callback] = [resume, *team.callbacks()]

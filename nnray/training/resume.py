@@ -9,11 +9,13 @@ leaves plateau schedulers out.
 from __future__ import annotations
 
 import contextlib
+import copy
 import pickle
 import time
 import zipfile
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,10 @@ from lightning.pytorch.callbacks import Callback
 from nnray.store.files import replacing
 from nnray.store.metrics_log import Row
 from nnray.training.data_parallel import gathered
+from nnray.training.epoch_sums import epoch_sums, set_epoch_sums
 from nnray.training.isolation import random_state, set_random_state
 from nnray.training.stopping import LeaveTraining, StopTraining
+from nnray.training.within_epoch import call_before_first_batch, call_behind_steps, skip_batches
 
 FORMAT = 2
 """Version of the file's layout; a file of another version is not used."""
@@ -40,6 +44,8 @@ _UNREADABLE = (
     zlib.error,
 )
 """What PyTorch and zipfile raise at files that are cut short or have flipped bits."""
+FORMAT_WITHIN = 3
+"""Version of the layout of a state within an epoch, which those who know only the other kind must not use."""
 
 
 class ResumeState(Callback):
@@ -53,6 +59,7 @@ class ResumeState(Callback):
         on_epoch: Called with the row of each epoch when the state behind it is kept; may raise StopTraining or
             InterruptTraining (:mod:`nnray.training.stopping`).
         keep_last: Whether to keep the state behind the last epoch, too.
+        every_n_steps: After how many optimizer steps to keep the state also within an epoch; None for never.
 
     Attributes:
         stopped: Whether the training was stopped before its last epoch.
@@ -64,6 +71,7 @@ class ResumeState(Callback):
         state: dict[str, Any] | None,
         on_epoch: Callable[[Row], None] | None = None,
         keep_last: bool = False,
+        every_n_steps: int | None = None,
     ) -> None:
         self._path = path
         self._state = state
@@ -71,6 +79,8 @@ class ResumeState(Callback):
         self._started = time.perf_counter()
         self._on_epoch = on_epoch
         self._keep_last = keep_last
+        self._every_n_steps = every_n_steps
+        self._beginning: dict[str, Any] = {}
         self._untold: Row | None = None
         self._request: LeaveTraining | None = None
         self.stopped = False
@@ -92,23 +102,32 @@ class ResumeState(Callback):
         """Put everything but the random states back."""
         if self._state is not None:
             _restore(trainer, pl_module, self._state)
+            # Lightning counts the epoch that begins, which a state within it has counted already.
+            epochs = trainer.fit_loop.epoch_progress
+            for count in (epochs.current, epochs.total):
+                count.ready = count.started = count.processed
+            if "within" in self._state:
+                call_before_first_batch(trainer, partial(_go_on_within, trainer, pl_module, self._state))
+        if self._every_n_steps is not None:
+            call_behind_steps(trainer, partial(self._keep_within, trainer, pl_module), self._every_n_steps)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the random states back, or keep the state that an epoch begins with."""
         if self._state is not None:
             workers = [self._state["random"], *self._state.get("random_of_others", ())]
-            set_random_state(workers[trainer.global_rank])
-            for generator, saved in zip(_generators(trainer), self._state["generators"], strict=True):
-                generator.set_state(saved)
+            _set_random_states(trainer, workers[trainer.global_rank], self._state["generators"])
+            self._beginning = _beginning(self._state)
             self._state = None
         elif trainer.current_epoch > 0:
-            self._keep(trainer, pl_module)
+            self._beginning = self._keep(trainer, pl_module)
             request = gathered(self._asked(), trainer)[0]  # of several workers only the first is told
             if isinstance(request, StopTraining):
                 self.stopped = True
                 raise StopIteration  # which ends Lightning's loop over the epochs; on_train_end is called
             if request is not None:
                 raise request
+        else:
+            self._beginning = {"random": random_state(), "generators": _generator_states(trainer)}
 
     def _asked(self) -> LeaveTraining | None:
         """Tell of the epoch, and return how the training is to be left, if it is."""
@@ -125,19 +144,31 @@ class ResumeState(Callback):
         with contextlib.suppress(LeaveTraining):  # there is nothing left to leave
             self._tell()
 
-    def _keep(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def _keep(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+        """Keep the state between two epochs, and return the random states in it."""
         leaders, *others = gathered(random_state(), trainer)
-        state = {
-            "format": FORMAT,
-            "epoch": trainer.current_epoch,
-            "elapsed_s": self.elapsed_s,
-            "random": leaders,
-            "random_of_others": others,
+        beginning = {"random": leaders, "random_of_others": others, "generators": _generator_states(trainer)}
+        self._write(trainer, {"format": FORMAT, **beginning, **_collect(trainer, module)})
+        return beginning
+
+    def _keep_within(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Keep the state in the middle of an epoch, together with the random states that the epoch began with."""
+        within = {
+            "batches": trainer.fit_loop.epoch_loop.batch_progress.current.ready,
+            "random": random_state(),
+            "generators": _generator_states(trainer),
+            "sums": epoch_sums(trainer, module),
         }
-        state |= _collect(trainer, module)
+        if not module.automatic_optimization:  # which may accumulate gradients in a way of its own
+            gradients = {name: parameter.grad for name, parameter in module.named_parameters()}
+            within["gradients"] = {name: gradient for name, gradient in gradients.items() if gradient is not None}
+        state = {"format": FORMAT_WITHIN, **self._beginning, **_collect(trainer, module), "within": within}
+        self._write(trainer, state)
+
+    def _write(self, trainer: pl.Trainer, state: dict[str, Any]) -> None:
         if trainer.is_global_zero:
             with replacing(self._path) as beside:
-                torch.save(state, beside)
+                torch.save({**state, "epoch": trainer.current_epoch, "elapsed_s": self.elapsed_s}, beside)
 
     def _tell(self) -> None:
         row, self._untold = self._untold, None
@@ -157,7 +188,7 @@ def read_resume_state(path: Path) -> dict[str, Any] | None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE:
         return None
-    return state if isinstance(state, dict) and state.get("format") == FORMAT else None
+    return state if isinstance(state, dict) and state.get("format") in (FORMAT, FORMAT_WITHIN) else None
 
 
 def logged_steps(state: dict[str, Any]) -> int:
@@ -175,7 +206,9 @@ def _collect(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
         "precision": trainer.precision_plugin.state_dict(),
         "progress": {name: progress.state_dict() for name, progress in _progress(trainer).items()},
     }
-    state["generators"] = [generator.get_state() for generator in _generators(trainer)]
+    # A metric that is not logged in each epoch keeps its last value.
+    metrics = trainer._logger_connector._callback_metrics
+    state["callback_metrics"] = {name: torch.as_tensor(value).detach() for name, value in metrics.items()}
     if trainer.datamodule is not None:
         state["data"] = trainer.datamodule.state_dict()
     for callback in _stateful(trainer):
@@ -200,11 +233,35 @@ def _restore(trainer: pl.Trainer, module: pl.LightningModule, state: dict[str, A
     if trainer.datamodule is not None and state["data"]:
         trainer.datamodule.load_state_dict(state["data"])
     for name, progress in _progress(trainer).items():
-        progress.load_state_dict(state["progress"][name])
-    # Lightning had already counted the epoch as about to begin when the state was taken, and counts it again.
-    epochs = trainer.fit_loop.epoch_progress
-    epochs.current.ready = epochs.current.started
-    epochs.total.ready = epochs.total.started
+        progress.load_state_dict(copy.deepcopy(state["progress"][name]))
+    trainer._logger_connector._callback_metrics.update(state.get("callback_metrics", {}))
+
+
+def _go_on_within(trainer: pl.Trainer, module: pl.LightningModule, state: dict[str, Any], data_fetcher: Any) -> None:
+    """Come to where a state within an epoch was taken, from the beginning of that epoch."""
+    within = state["within"]
+    skip_batches(trainer, data_fetcher, within["batches"])
+    _restore(trainer, module, state)  # once more: the hooks of an epoch's beginning have been called since
+    set_epoch_sums(trainer, module, within["sums"])
+    parameters = dict(module.named_parameters())
+    for name, gradient in within.get("gradients", {}).items():
+        parameters[name].grad = gradient.to(parameters[name].device)
+    _set_random_states(trainer, within["random"], within["generators"])
+
+
+def _beginning(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the random states that an epoch began with."""
+    return {name: state[name] for name in ("random", "random_of_others", "generators") if name in state}
+
+
+def _set_random_states(trainer: pl.Trainer, random: dict[str, Any], generators: list[torch.Tensor]) -> None:
+    set_random_state(random)
+    for generator, saved in zip(_generators(trainer), generators, strict=True):
+        generator.set_state(saved)
+
+
+def _generator_states(trainer: pl.Trainer) -> list[torch.Tensor]:
+    return [generator.get_state() for generator in _generators(trainer)]
 
 
 def _generators(trainer: pl.Trainer) -> list[torch.Generator]:

@@ -43,6 +43,18 @@ class Configuration:
     values: Mapping[str, Any]
     unsigned: frozenset[str]
 
+    def __post_init__(self) -> None:
+        """Refuse options that don't go together.
+
+        Raises:
+            ConfigurationError: If several workers are to keep a state within an epoch.
+        """
+        if self.values["workers"] > 1 and self.values["checkpoint"]["every_n_steps"] is not None:
+            raise ConfigurationError(
+                "checkpoint.every_n_steps: a state within an epoch can be kept of one process, and not of "
+                f"{self.values['workers']} workers"
+            )
+
     @cached_property
     def full_signature(self) -> str:
         """All 64 hex digits of the signature."""

@@ -95,6 +95,8 @@ class CheckpointOptions:
         monitor: The metric that tells which epochs are best.
         mode: Whether a larger (max) or a smaller (min) value of ``monitor`` is better.
         keep_state: Keep also the state behind the last epoch, from which a trial with more epochs can go on.
+        every_n_steps: Keep the state to resume from also after every n-th optimizer step within an epoch, so that a
+            trial which is killed loses less than an epoch; null for at the end of each epoch alone.
     """
 
     every_n_epochs: int = 1
@@ -102,15 +104,18 @@ class CheckpointOptions:
     monitor: str = "val_acc"
     mode: Literal["max", "min"] = "max"
     keep_state: bool = False
+    every_n_steps: int | None = None
 
     unsigned_arguments: ClassVar[frozenset[str]] = frozenset(
-        {"every_n_epochs", "keep", "monitor", "mode", "keep_state"}
+        {"every_n_epochs", "keep", "monitor", "mode", "keep_state", "every_n_steps"}
     )
 
     def __post_init__(self) -> None:
         """Refuse an interval that keeps nothing."""
-        if self.every_n_epochs < 1:
-            raise ValueError(f"checkpoint.every_n_epochs: {self.every_n_epochs} is not a positive number")
+        for name in ("every_n_epochs", "every_n_steps"):
+            interval = getattr(self, name)
+            if interval is not None and interval < 1:
+                raise ValueError(f"checkpoint.{name}: {interval} is not a positive number")
         try:
             KeepRule.parse(self.keep)
         except ValueError as error:

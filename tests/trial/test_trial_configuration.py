@@ -131,6 +131,7 @@ def test_every_key_is_there_with_its_default():
         "monitor": "val_acc",
         "mode": "max",
         "keep_state": False,
+        "every_n_steps": None,
     }
 
 

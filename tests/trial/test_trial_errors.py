@@ -76,6 +76,7 @@ MISTAKES = [
         "trainer.limit_val_batches: -1 is neither a number of batches nor a fraction between 0.0 and 1.0",
     ),
     ({"checkpoint.every_n_epochs": 0}, "checkpoint.every_n_epochs: 0 is not a positive number"),
+    ({"checkpoint.every_n_steps": 0}, "checkpoint.every_n_steps: 0 is not a positive number"),
     # Missing.
     (
         {"lr_scheduler": "StepLR"},
