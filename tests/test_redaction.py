@@ -88,7 +88,7 @@ def test_other_text_stays_as_it_is(text):
     ("name", "text", "masked"),
     [
         ("a.py", "+password = 'hunter2'\n", "+password = '***'\n"),
-        ("a.py", "+DB_PASSWORD: str = \"hunter2\"", '+DB_PASSWORD: str = "***"'),
+        ("a.py", '+DB_PASSWORD: str = "hunter2"', '+DB_PASSWORD: str = "***"'),
         ("a.py", "-os.environ['DB_PASSWORD'] = 'hunter2'", "-os.environ['DB_PASSWORD'] = '***'"),
         ("a.py", "+password = getpass()\n+token = '[CLS]'\n+secret: str", None),
         ("a.yaml", "+db:\n+  password: hunter2\n+  user: me", "+db:\n+  password: ***\n+  user: me"),

@@ -14,7 +14,16 @@ import torch
 from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 from torchmetrics import Metric
 
-_DESCRIPTION: tuple[str, ...] = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "enable_graph", "add_dataloader_idx")
+_DESCRIPTION: tuple[str, ...] = (
+    "fx",
+    "name",
+    "prog_bar",
+    "logger",
+    "on_step",
+    "on_epoch",
+    "enable_graph",
+    "add_dataloader_idx",
+)
 _DESCRIPTION += ("dataloader_idx", "metric_attribute")
 _OF_A_RESULT = ("value", "cumulated_batch_size", "_forward_cache")
 

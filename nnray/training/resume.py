@@ -33,6 +33,8 @@ from nnray.training.within_epoch import call_before_first_batch, call_behind_ste
 
 FORMAT = 2
 """Version of the file's layout; a file of another version is not used."""
+FORMAT_WITHIN = 3
+"""Version of the layout of a state within an epoch, which those who know only the other kind must not use."""
 _UNREADABLE = (
     OSError,
     RuntimeError,
@@ -44,8 +46,6 @@ _UNREADABLE = (
     zlib.error,
 )
 """What PyTorch and zipfile raise at files that are cut short or have flipped bits."""
-FORMAT_WITHIN = 3
-"""Version of the layout of a state within an epoch, which those who know only the other kind must not use."""
 
 
 class ResumeState(Callback):
