@@ -79,7 +79,7 @@ def cka(
     options = GramOptions(patterns_of(layers), min(batch_size, len(stimuli)), kernel, bandwidth, unbiased)
     arguments = {**dataclasses.asdict(options), "layers": list(options.layers), "stimuli": stimuli.fingerprint}
     folder = JobFolder(networks.store, "cka", arguments, name)
-    folder.open()
+    folder.open(networks)
     shared = (stimuli, networks.store, folder.path / _GRAMS, options, device_of(actors))
     with pool_of(actors) as pool:
         errors = make_missing(networks, folder, _GRAMS, _SUFFIX, make_gram_work, shared, pool, len(stimuli))

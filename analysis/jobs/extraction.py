@@ -81,7 +81,7 @@ def extract(
         "seed": seed,
     }
     folder = JobFolder(networks.store, "activations", specification, name)
-    folder.open()
+    folder.open(networks)
     _write_coordinates(folder, stimuli)
     keep = _Keep(reduce, project, dtype, seed)
     shared = (stimuli, networks.store, folder.path / _VALUES, patterns, keep, device_of(actors))

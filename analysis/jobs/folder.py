@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnray.errors import AnalysisError
 from nnray.store.files import remove_leftovers, replacing, write_text
+from nnray.store.space import note_references
+
+if TYPE_CHECKING:
+    from analysis.networks import Network
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 ERRORS = "errors"
@@ -55,9 +59,14 @@ class JobFolder:
         """The folder's name."""
         return self.path.name
 
-    def open(self) -> None:
-        """Make the folder, and clear away what a kill left half written."""
+    def open(self, networks: Iterable[Network]) -> None:
+        """Make the folder, clear away what a kill left half written, and note what it is going to be made of.
+
+        Args:
+            networks: Their weights stay from now on: see :mod:`nnray.store.space`.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        note_references(self.path, ((network.trial, network.epoch) for network in networks))
         for folder in (self.path, *(entry for entry in self.path.iterdir() if entry.is_dir())):
             remove_leftovers(folder, _LEFTOVER_S)
         if not (self.path / "job.json").exists():

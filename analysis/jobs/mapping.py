@@ -91,7 +91,7 @@ def map_networks(
         "arguments": dict(arguments or {}),
     }
     folder = JobFolder(networks.store, _folder_name(function), specification, name)
-    folder.open()
+    folder.open(networks)
     device = device_of(actors)
     shared = (function, dict(arguments or {}), stimuli, networks.store, folder.path / _ROWS, patterns, device)
     images = len(stimuli) if stimuli else 0

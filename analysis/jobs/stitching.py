@@ -155,7 +155,7 @@ def stitching(
         raise AnalysisError("stitching measures accuracy, and the images have no labels")
     arguments = {**asdict(options), "layers": list(patterns), "shown": shown.fingerprint, "fit": fit.fingerprint}
     folder = JobFolder(networks.store, "stitching", json.loads(json.dumps(arguments)), name)
-    folder.open()
+    folder.open(networks)
     pairs = list(itertools.permutations(networks, 2))
     missing = [pair for pair in pairs if not _part(folder, pair).exists()]
     errors: list[dict[str, Any]] = []

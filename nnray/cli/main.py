@@ -26,6 +26,7 @@ COMMANDS = {
     "graph": "show a model's layers: as a table or as a picture",
     "analyze": "study the layers of a sweep's networks: CKA, figures, probes, your own job",
     "import": "bring in a network that was trained elsewhere",
+    "gc": "remove what a store needs no more, and checkpoints over a budget",
     "rebuild": "make tables and MLflow anew from the trial folders",
 }
 """Every subcommand with its help; ``nnray.cli.NAME`` has ``add_arguments(parser)`` and ``run(arguments)``."""

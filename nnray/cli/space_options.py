@@ -16,7 +16,7 @@ from nnray.space.notation import parse_grids, parse_settings
 from nnray.trial.merging import full_key, parse_assignments, parse_value
 from nnray.trial.paths import check_sweep_name
 
-_FIELDS = ("name", "metric", "mode", "num_samples", "sample_seed", "replicates", "search")
+_FIELDS = ("name", "metric", "mode", "num_samples", "sample_seed", "replicates", "search", "keep_within")
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,12 @@ def add_space_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sample-seed", metavar="N", type=int, help="decides the draws (0)")
     parser.add_argument(
         "--replicates", metavar="N", type=int, help="train each point with N seeds, counted from its own upwards"
+    )
+    parser.add_argument(
+        "--keep-within",
+        metavar="SIZE",
+        help="bound on what the checkpoints of all trials take up, as 20GB: of finished trials those between the last "
+        "and the best go, the trial that ended first and its earliest epochs first, none that an analysis was made of",
     )
     parser.add_argument(
         "--resources", metavar="KEY=N", action="append", default=[], help="what a trial occupies: cpu=1, gpu=0.25"

@@ -105,6 +105,8 @@ def result_lines(plan: Plan, outcome: Outcome, seconds: float, words: str, store
     lines += _failure_lines(failed, name)
     if outcome.note is not None:
         lines.append(outcome.note)
+    if outcome.space is not None:
+        lines.append(outcome.space)
     known = len({trial.signature for trial in plan.trials} | outcome.results.keys())
     gone = max(len(outcome.dropped), known - outcome.books.trials)
     if gone:

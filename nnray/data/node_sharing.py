@@ -42,10 +42,23 @@ def share_on_node(command: str) -> None:
 
 def remove_unused() -> None:
     """Remove what commands have shared of which no process is left on this node."""
-    for root in {Path("/dev/shm"), Path(tempfile.gettempdir())}:
-        for folder in root.glob(f"{_PREFIX}{os.getuid()}-*"):
-            with contextlib.suppress(OSError), _locked(folder / "users", fcntl.LOCK_EX | fcntl.LOCK_NB):
-                shutil.rmtree(folder)
+    for folder in _shared_folders():
+        with contextlib.suppress(OSError), _locked(folder / "users", fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(folder)
+
+
+def unused() -> list[Path]:
+    """Return the folders of what :func:`remove_unused` would remove."""
+    found = []
+    for folder in _shared_folders():
+        with contextlib.suppress(OSError), _locked(folder / "users", fcntl.LOCK_EX | fcntl.LOCK_NB):
+            found.append(folder)
+    return found
+
+
+def _shared_folders() -> list[Path]:
+    roots = {Path("/dev/shm"), Path(tempfile.gettempdir())}
+    return sorted(folder for root in roots for folder in root.glob(f"{_PREFIX}{os.getuid()}-*"))
 
 
 def shared_splits(key: Hashable, load: Callable[[], Splits]) -> Splits:

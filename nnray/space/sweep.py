@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nnray.errors import NnrayError, SpaceError
+from nnray.sizes import parse_size
 from nnray.space.distribution import is_distribution
 from nnray.space.generator import items_of
 from nnray.space.point import Point, Sampling
@@ -47,6 +48,8 @@ class Sweep:
             dict of ``name`` and arguments (``{"name": "optuna", "sampler": "cmaes", "seed": 0}``), or a searcher object
             of Ray Tune. It varies the distributions; grids, zipped keys and ``trials`` are choices to it.
         scheduler: What stops trials early: a name, a dict of ``name`` and arguments, or a scheduler of Ray Tune.
+        keep_within: How much the checkpoints of all trials together may take up, as ``20GB``: of finished trials those
+            between the last and the best go while the sweep runs (:mod:`nnray.store.space.budget` tells which first).
 
     Raises:
         SpaceError: On a name, key or value that cannot be meant.
@@ -64,6 +67,7 @@ class Sweep:
     replicates: int | None = None
     search: Any = None
     scheduler: Any = None
+    keep_within: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what can be seen to be wrong before anything is expanded."""
@@ -85,6 +89,11 @@ class Sweep:
         check_keys("space", self.space)
         if not callable(self.resources):
             Resources.of(self.resources)
+        if self.keep_within is not None:
+            try:
+                parse_size(str(self.keep_within))
+            except ValueError as error:
+                raise SpaceError(f"keep_within: {error}") from None
         _check_count("num_samples", self.num_samples)
         _check_count("replicates", self.replicates)
         if isinstance(self.sample_seed, bool) or not isinstance(self.sample_seed, int):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
+from nnray.sizes import parse_size
 from nnray.store.attempts import INTERRUPTED, note_attempt
 from nnray.store.bookkeeper import BooksReport
 from nnray.store.bookkeeper_process import BookkeeperProcess
@@ -17,6 +18,7 @@ from nnray.sweep.planning.plan import Plan, PlannedTrial
 from nnray.sweep.planning.priorities import prioritised
 from nnray.sweep.queue import Result, TrialQueue
 from nnray.sweep.search import SearchSource, open_search
+from nnray.sweep.space_keeping import SpaceKeeper
 from nnray.training.kept_code import keep_code
 from nnray.training.runner import Run
 
@@ -42,6 +44,7 @@ class Outcome:
         set_aside: Trials that somebody has interrupted, to be continued by another command.
         problem: One line about a mistake that ended a search before its time.
         note: One line about a search that found fewer trials than it was to.
+        space: One line about checkpoints that went to keep the sweep's budget, None if it has none.
     """
 
     results: dict[str, Result]
@@ -52,6 +55,7 @@ class Outcome:
     set_aside: tuple[PlannedTrial, ...] = ()
     problem: str | None = None
     note: str | None = None
+    space: str | None = None
 
 
 class _BookObserver:
@@ -95,6 +99,7 @@ def carry_out(
     request: StopRequest | None = None
     books: BookkeeperProcess | None = None
     source: SearchSource | None = None
+    space: SpaceKeeper | None = None
     interrupted = False
     with ExitStack() as until_all_is_done:
         try:
@@ -107,11 +112,17 @@ def carry_out(
                     source.resume()
                     queue.feed(source)
                 books = BookkeeperProcess(plan.store, plan.sweep.name, mlflow_uri)
+                observers: list[Observer] = [_BookObserver(books)]
+                if plan.sweep.keep_within is not None:
+                    space = SpaceKeeper(plan.store, plan.sweep.name, parse_size(plan.sweep.keep_within), books.note)
+                    observers.append(space)
                 if execute is not None:
                     run = dataclasses.replace(run, code=keep_code(run.code, plan.store))
                     until_all_is_done.enter_context(command.registered())
                     with display as shown:
-                        execute(queue, run, Observers([_BookObserver(books), shown]))
+                        execute(queue, run, Observers([*observers, shown]))
+                if space is not None:
+                    space.close()
                 books.close()  # before the executor ends, which takes a second
         except KeyboardInterrupt:
             if books is None:
@@ -132,4 +143,5 @@ def carry_out(
         set_aside=tuple(queue.interrupted),
         problem=source.problem if source is not None else None,
         note=source.note if source is not None else None,
+        space=space.line if space is not None else None,
     )

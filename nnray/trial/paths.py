@@ -177,6 +177,11 @@ class StorePaths:
         return self.root / "commands"
 
     @property
+    def analysis(self) -> Path:
+        """The folder of analyses, one folder each."""
+        return self.root / "analysis"
+
+    @property
     def mlflow_database(self) -> Path:
         """MLflow's embedded tracking database."""
         return self.root / "mlflow.db"

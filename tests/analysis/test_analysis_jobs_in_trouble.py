@@ -64,14 +64,14 @@ def test_a_damaged_part_is_named(copied, what, parts):
 
 def test_what_another_command_is_writing_is_left_alone(tmp_path):
     folder = JobFolder(tmp_path, "cka", {}, "mine")
-    folder.open()
+    folder.open([])
     young, old = folder.part("grams", ".young", ".part"), folder.part("grams", ".old", ".part")
     for path in (young, old):
         path.touch()
     import os
 
     os.utime(old, (time.time() - 7200,) * 2)
-    JobFolder(tmp_path, "cka", {}, "mine").open()
+    JobFolder(tmp_path, "cka", {}, "mine").open([])
     assert young.exists()
     assert not old.exists()
 
