@@ -11,7 +11,7 @@ import functools
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -124,7 +124,7 @@ def secret_key(values: Mapping[str, Any]) -> str | None:
     return next(_secret_keys("", values), None)
 
 
-def _secret_keys(prefix: str, value: Any) -> Iterable[Any]:
+def _secret_keys(prefix: str, value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, entry in value.items():
             yield from _secret_keys(f"{prefix}.{key}" if prefix else str(key), entry)

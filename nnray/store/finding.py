@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nnray.errors import StoreError, did_you_mean
+from nnray.store.links import check_links
 from nnray.store.membership import Membership, members, sweeps_of, trial_folders
 from nnray.trial.paths import StorePaths, TrialPaths
 from nnray.trial.signature import SHORT_SIGNATURE
@@ -11,7 +12,7 @@ _MOST = 8
 
 
 def find_trial(store: StorePaths, text: str) -> TrialPaths:
-    """Return the folder of the trial that ``text`` means.
+    """Return the folder of the trial that ``text`` means; it holds no link out of the store.
 
     Args:
         store: The store.
@@ -20,6 +21,10 @@ def find_trial(store: StorePaths, text: str) -> TrialPaths:
     Raises:
         StoreError: If there is no such trial, or more than one; the message names the nearest.
     """
+    return check_links(_found(store, text))
+
+
+def _found(store: StorePaths, text: str) -> TrialPaths:
     sweep, slash, name = text.partition("/")
     if slash:
         return _named(store, sweep, name)

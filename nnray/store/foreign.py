@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nnray.errors import StoreError, did_you_mean
 from nnray.store.claim import Claim
 from nnray.store.files import write_text
+from nnray.store.links import check_links
 from nnray.store.record import Record, now
 from nnray.store.weights import Tensors, kept_epochs, load_weights, save_weights
 from nnray.trial.configuration import Configuration
@@ -70,7 +71,7 @@ def import_trial(store: StorePaths, configuration: Configuration, state: Tensors
     if model is None:
         raise StoreError("the configuration names no model, whose weights these could be")
     weights = _fitting(state, model)
-    paths = store.trial(configuration.signature)
+    paths = check_links(store.trial(configuration.signature))
     with _claimed(paths):
         if Record.read(paths.record) is not None:
             _refuse_others(paths, weights)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nnray.errors import StoreError, did_you_mean
+from nnray.store.links import check_links
 from nnray.store.stored_trial import StoredTrial
 from nnray.store.weights import TASK_PREFIX, Tensors, kept_epochs, load_weights
 from nnray.trial.configuration import Configuration, resolve
@@ -58,7 +59,7 @@ def model_of(paths: TrialPaths) -> tuple[Configuration, dict[str, Any]]:
         StoreError: If the trial's files are missing or damaged.
         ConfigurationError: If the configuration names classes or arguments that are not there today.
     """
-    trial = StoredTrial(paths)
+    trial = StoredTrial(check_links(paths))
     facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in trial.record.data_facts.items()}
     return resolve(trial.config), facts
 

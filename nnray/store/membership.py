@@ -10,6 +10,8 @@ from typing import Any
 
 from nnray.errors import StoreError
 from nnray.store.files import remove_leftovers, write_text
+from nnray.store.json_files import check_types, read_json
+from nnray.store.links import check_links
 from nnray.trial.paths import StorePaths, TrialPaths
 
 _ABANDONED_S = 60.0
@@ -57,6 +59,7 @@ class Membership:
         """List the trial in ``sweep``; does nothing if it is listed so already."""
         if self.read(paths, sweep) == self:
             return
+        check_links(paths)
         paths.memberships.mkdir(parents=True, exist_ok=True)
         remove_leftovers(paths.memberships, _ABANDONED_S)
         values = asdict(self)
@@ -69,8 +72,13 @@ class Membership:
         """Return the trial's place in ``sweep``, or None if that doesn't list it."""
         path = paths.membership(sweep)
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**values | {"asks": tuple(Ask(**ask) for ask in values.get("asks", ()))})
+            values = read_json(path)
+            asks = tuple(Ask(**ask) for ask in values.get("asks", ()))
+            for ask in asks:
+                check_types(Ask, vars(ask))
+            membership = cls(**values | {"asks": asks})
+            check_types(cls, vars(membership))
+            return membership
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, AttributeError) as error:

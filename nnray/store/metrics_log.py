@@ -35,7 +35,7 @@ def read_rows(path: Path) -> list[Row]:
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and isinstance(row.get("epoch"), int):
             rows.append(row)

@@ -11,6 +11,7 @@ from typing import Any
 
 from nnray.errors import StoreError
 from nnray.store.columns import INT64
+from nnray.store.links import check_links
 from nnray.store.listed_trial import Checkpoints, ListedTrial, Metrics, Outcome, Stamp, plain
 from nnray.store.membership import Membership
 from nnray.store.record import Record
@@ -116,6 +117,7 @@ def read_sweep_trial(paths: TrialPaths, sweep: str, with_config: bool = True) ->
     Raises:
         StoreError: If a file of the folder is damaged; the message names it.
     """
+    check_links(paths)
     membership = Membership.read(paths, sweep)
     if membership is None:
         return None

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from nnray.errors import StoreError
 from nnray.redaction import masked_text
 from nnray.store.files import write_text
+from nnray.store.json_files import check_types, read_json
 
 Status = Literal["pending", "running", "completed", "stopped", "failed"]
 Cause = Literal["lost", "out-of-memory", "diverged", "error"]
@@ -88,19 +89,18 @@ class Record:
     def read(cls, path: Path) -> Record | None:
         """Return the record at ``path``, or None if there is none; raise StoreError if it is damaged."""
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
             known = {entry.name for entry in dataclasses.fields(cls)}
             values = {key: value for key, value in values.items() if key in known}
             for key in ("started", "ended"):
                 if values.get(key):
                     values[key] = datetime.fromisoformat(values[key])
             record = cls(**values)
+            check_types(cls, values)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise StoreError(f"{path} is damaged: {error}") from error
-        if record.status not in STATUSES:
-            raise StoreError(f"{path} is damaged: there is no status {record.status!r}")
         return record
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from nnray.store.files import write_text
+from nnray.store.json_files import check_types, read_json
 
 Verdict = Literal["stop", "interrupt"]
 
@@ -49,6 +50,8 @@ class StopRequest:
     def read(cls, path: Path) -> StopRequest | None:
         """Return the request at ``path``, or None if there is none that can be read."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            values = read_json(path)
+            check_types(cls, values)
+            return cls(**values)
+        except (OSError, ValueError, TypeError, AttributeError):
             return None

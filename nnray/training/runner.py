@@ -15,6 +15,7 @@ from typing import Literal
 from nnray.store.attempts import former_attempts
 from nnray.store.claim import Claim
 from nnray.store.files import remove_leftovers, write_text
+from nnray.store.links import check_links
 from nnray.store.metrics_log import Row
 from nnray.store.record import Record, now
 from nnray.training.code import Code
@@ -83,6 +84,7 @@ def run_trial(
         training it.
     """
     keep_state = configuration.values["checkpoint"]["keep_state"]
+    check_links(paths)
     claim = Claim.acquire(paths.claim, sweep=run.sweep)
     if claim is None:
         return "claimed"

@@ -21,7 +21,9 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from nnray.errors import ConfigurationError, did_you_mean
+from nnray.redaction import secret_key
 from nnray.trial import options
+from nnray.trial.class_trust import check_classes, check_import
 from nnray.trial.merging import HOMES
 from nnray.trial.parser_errors import parser_error_line
 from nnray.trial.plain_data import plain_arguments
@@ -54,6 +56,7 @@ def find_class(kind: str, path: Any) -> type:
         raise ConfigurationError(f"{key}: a class path such as '{HOMES[kind]}.NAME' is expected, not {path!r}")
     if not all(part.isidentifier() for part in path.split(".")):
         raise ConfigurationError(f"{key}: {path!r} is not a class path such as '{HOMES[kind]}.NAME'")
+    check_import(key, path)
     module_path, _, name = path.rpartition(".")
     module = _import_module(key, path, module_path or HOMES[kind])
     found = getattr(module, name, None)
@@ -238,7 +241,14 @@ def _resolved(prefix: str, cls: type, linked: frozenset[str], given: _Given) -> 
     except Exception as error:  # jsonargparse raises ArgumentError, and whatever a type's own conversion raises
         at_fault = next((value for name, value in given.values.items() if f'"init_args.{name}"' in str(error)), None)
         raise ConfigurationError(parser_error_line(prefix, str(error), at_fault, _arguments_at)) from error
-    return json.loads(plain_arguments(prefix, parser, parsed, given.values))
+    check_classes(prefix, parsed.get("init_args"))
+    resolved = json.loads(plain_arguments(prefix, parser, parsed, given.values))
+    if key := secret_key({prefix or "": resolved}):
+        raise ConfigurationError(
+            f"{key.strip('.')}: a password or token has no place in a configuration, which is recorded; let the class "
+            "read it from an environment variable or a file"
+        )
+    return resolved
 
 
 def _admits_none(parser: jsonargparse.ArgumentParser, name: str) -> bool:
@@ -275,7 +285,9 @@ def built_arguments(cls: type, arguments: Mapping[str, Any], linked: frozenset[s
 
 @functools.lru_cache(maxsize=256)
 def _parsed(cls: type, linked: frozenset[str], text: str) -> jsonargparse.Namespace:
-    return _parser(cls, linked).parse_object({"init_args": json.loads(text)})
+    parsed = _parser(cls, linked).parse_object({"init_args": json.loads(text)})
+    check_classes("", parsed)
+    return parsed
 
 
 def links(cls: type, names: Iterable[str]) -> frozenset[str]:

@@ -29,6 +29,7 @@ HOMES = {
 COMPONENTS = tuple(HOMES)
 """The keys whose value is a class: a mapping of ``class_path`` and ``init_args``, or null."""
 
+_LARGEST_FILE = 16 << 20
 _CLASS_KEYS = ("class_path", "init_args")
 
 
@@ -36,6 +37,8 @@ def read_configuration_file(path: str | Path) -> dict[str, Any]:
     """Return the mapping in a YAML (or JSON) file; raise ConfigurationError if there is none."""
     path = Path(path)
     try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ConfigurationError(f"{path} is no configuration: it is larger than {_LARGEST_FILE >> 20} MiB")
         text = path.read_text(encoding="utf-8")
         values = load_yaml(
             text.replace("\t", " ") if path.suffix == ".json" else text

@@ -10,6 +10,7 @@ from nnray.errors import did_you_mean
 
 _KEY = re.compile(r'Parser key "([^"]+)"')
 _CLASS = re.compile(r"Problem with given class_path '([^']+)'")
+_DENIED = re.compile(r"Importing '([^']+)' is not allowed")
 _VALUE = re.compile(r"(?:Given value|Got value): (.*)")
 _TYPE = re.compile(r"Expected an? (?:<class '([^']+)'>|typing\.Literal\[(.*?)\]\.|(?!dot import path)([^.\n]+))")
 
@@ -26,6 +27,8 @@ def parser_error_line(prefix: str, message: str, given: Any, arguments_of: Calla
     keys = _KEY.findall(message)
     key = ".".join([prefix, *keys[0].split(".")[1:], *keys[1:]] if keys else [prefix]).strip(".")
     fact = message.rpartition('Parser key "')[2]  # the innermost argument's
+    if denied := _DENIED.search(message):
+        return f"{key}: {denied[1]} is no class or function that a configuration may name"
     classes = _CLASS.findall(fact)
     if classes:
         return f"{key}: {_class_fact(classes[-1], fact, arguments_of)}"

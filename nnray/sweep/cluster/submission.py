@@ -63,7 +63,7 @@ class JobServer:
             raise SpaceError(f"--store {store}: the store is on the cluster, give its folder there from the root on")
         if masked_command(words) != shlex.join(words):
             raise SpaceError(
-                "everybody who sees the cluster sees a job's command, so that it can hold no password or token: set it as "
+                "all who see the cluster see a job's command, so that it can hold no password or token: set it as "
                 f"an environment variable on the cluster's nodes, for example ({masked_command(words)})"
             )
         command = f"nnray {shlex.join(words)}"

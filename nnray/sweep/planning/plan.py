@@ -15,6 +15,7 @@ from nnray.space.resources import Resources
 from nnray.space.sweep import Sweep
 from nnray.store.claim import Claim, is_claimed
 from nnray.store.files import write_text
+from nnray.store.links import check_links
 from nnray.store.membership import Membership, folder_names, members
 from nnray.store.record import Cause, Record
 from nnray.store.weights import kept_epochs
@@ -160,6 +161,7 @@ def enlist(paths: TrialPaths, configuration: Configuration, membership: Membersh
 
 def forget(paths: TrialPaths) -> None:
     """Throw a trial's results away, so that it will be trained anew; one that is being trained is left alone."""
+    check_links(paths)
     claim = Claim.acquire(paths.claim)
     if claim is None:
         return
