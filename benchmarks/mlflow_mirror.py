@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import socket
 import statistics
 import subprocess
@@ -59,6 +60,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     os.environ.update(QUIET)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server must not outlive this process
     places = {name: measure(name, arguments) for name in arguments.places.split(",")}
     report = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
@@ -201,7 +203,7 @@ def _place(name: str, folder: Path) -> Iterator[str]:
         _wait_for(f"http://127.0.0.1:{port}/health")
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, 9)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
