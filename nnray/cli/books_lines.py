@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nnray.store.files import is_local
+
 if TYPE_CHECKING:
     from nnray.store.bookkeeper import BooksReport
+    from nnray.trial.paths import StorePaths
+
+
+def mlflow_lines(store: StorePaths, uri: str | None) -> list[str]:
+    """Return a line if MLflow is given no runs at all."""
+    if uri is not None or is_local(store.root):
+        return []
+    return ["MLflow: off, since a database needs a store in a folder; --mlflow-uri names a server"]
 
 
 def books_lines(report: BooksReport) -> list[str]:

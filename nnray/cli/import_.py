@@ -22,7 +22,7 @@ from nnray.cli.store_option import add_store_option, store_paths
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that are not keys of the configuration."""
-    parser.usage = "nnray import CHECKPOINT --sweep NAME [--config FILE] [--KEY VALUE ...] [--store FOLDER]"
+    parser.usage = "nnray import CHECKPOINT --sweep NAME [--config FILE] [--KEY VALUE ...] [--store PLACE]"
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a state dict, or a file that holds one")
     parser.add_argument("--sweep", metavar="NAME", required=True, help="the sweep whose tables list the network")
     parser.add_argument("--mlflow-uri", metavar="URI", help="an MLflow server (else the store's own mlflow.db)")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from nnray.cli.jobs import add_address_option
 from nnray.cli.store_option import add_store_option, existing_store
 from nnray.errors import StoreError
+from nnray.store.files import is_object
 
 if TYPE_CHECKING:
     from nnray.trial.paths import TrialPaths
@@ -87,9 +88,12 @@ class _Log:
         self._path = path
         self._identity: tuple[int, int] | None = None
         self._read = 0
+        self._content = b""
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def read(self) -> str:
+        if is_object(self._path):
+            return self._read_object()
         try:
             with self._path.open("rb") as file:
                 stat = os.fstat(file.fileno())
@@ -102,3 +106,19 @@ class _Log:
             return ""
         self._read += len(content)
         return self._decoder.decode(content)
+
+    def _read_object(self) -> str:
+        """Return what the log has beyond what was read; a log that does not begin so is another one."""
+        try:
+            identity = (0, self._path.stat().st_ino)
+            if identity == self._identity:
+                return ""
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return ""
+        if not content.startswith(self._content):
+            self._content = b""
+            self._decoder.reset()
+        new = content[len(self._content) :]
+        self._identity, self._content = identity, content
+        return self._decoder.decode(new)

@@ -37,7 +37,10 @@ _MODULES = {"import": "import_"}
 EXIT_OK, EXIT_FAILED_TRIALS, EXIT_MISTAKE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
-_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_DISK_TROUBLE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ECONNABORTED, errno.EBUSY),  # of an object store
+)
 
 
 class OneLineParser(argparse.ArgumentParser):

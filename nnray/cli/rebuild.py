@@ -6,7 +6,6 @@ Trials whose folders are damaged are named and left out; the exit status is 1 th
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -48,12 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _remove_unlisted(store: StorePaths, listed: set[str]) -> None:
+    from nnray.store.files import remove_tree
     from nnray.store.tables import TABLES
 
     for table in sorted(store.tables.glob(f"*/{TABLES[-1]}.parquet")):
         if table.parent.name not in listed:
             try:
-                shutil.rmtree(table.parent)
+                remove_tree(table.parent)
             except OSError as error:
                 raise StoreError(
                     f"the tables in {table.parent} cannot be removed: {error.strerror or error}"

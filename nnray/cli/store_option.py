@@ -10,6 +10,6 @@ __all__ = ["add_store_option", "existing_store", "store_paths"]
 
 
 def add_store_option(parser: argparse.ArgumentParser) -> None:
-    """Add ``--store FOLDER``."""
-    text = f"where results are kept (else ${STORE_VARIABLE}, else ./{DEFAULT_STORE})"
-    parser.add_argument("--store", metavar="FOLDER", help=text)
+    """Add ``--store PLACE``."""
+    text = f"where results are kept: a folder or s3://bucket/folder (else ${STORE_VARIABLE}, else ./{DEFAULT_STORE})"
+    parser.add_argument("--store", metavar="PLACE", help=text)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from nnray.cli.books_lines import mlflow_lines
 from nnray.cli.confirmation import add_yes_option, confirm
 from nnray.cli.jobs import runs_elsewhere, submit_sweep
 from nnray.cli.logger_options import add_logger_options, loggers_of
@@ -101,7 +102,12 @@ def run(arguments: argparse.Namespace) -> int:
     changes = changes_since(plan, code, asked.file)
     if arguments.code_changed == "retrain":
         plan = dataclasses.replace(plan, retrain=changes.signatures)
-    for line in (*plan_lines(plan), *changes.lines(code), *_uncovered_lines(modules)):
+    for line in (
+        *plan_lines(plan),
+        *mlflow_lines(store, arguments.mlflow_uri),
+        *changes.lines(code),
+        *_uncovered_lines(modules),
+    ):
         console.print(line, markup=False, soft_wrap=True)
     if changes.signatures and arguments.code_changed == "fail":
         raise SpaceError(
@@ -111,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.columns, plan_columns(plan) if arguments.columns else (), sweep.metric, open_ended=True
     )
     steering = _steering(plan, arguments)
-    loggers = loggers_of(arguments, sweep.name)
+    loggers = loggers_of(arguments, sweep.name, store)
     if arguments.dry_run:
         return EXIT_OK
     confirm(deeds(plan), arguments.yes)

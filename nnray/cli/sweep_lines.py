@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from nnray.cli.books_lines import books_lines
+from nnray.store.files import shown
 from nnray.store.membership import Membership
 from nnray.store.record import CAUSES, Record
 
@@ -116,7 +116,7 @@ def result_lines(plan: Plan, outcome: Outcome, seconds: float, words: str, store
     if outcome.interrupted:
         by = f" by {outcome.stopped_by}, with nnray stop" if outcome.stopped_by else ""
         lines.append(f"interrupted{by}: {again} goes on where this stopped")
-    lines.append(f"tables: {os.path.relpath(plan.store.tables / name)}; best rows: nnray results {name}{option}")
+    lines.append(f"tables: {shown(plan.store.tables / name)}; best rows: nnray results {name}{option}")
     return [*lines, *books_lines(outcome.books)]
 
 

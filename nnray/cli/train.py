@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from nnray.cli.books_lines import books_lines
+from nnray.cli.books_lines import books_lines, mlflow_lines
 from nnray.cli.logger_options import add_logger_options, loggers_of
 from nnray.cli.store_option import add_store_option, store_paths
 from nnray.errors import ConfigurationError
@@ -37,7 +37,7 @@ DEFAULT_SWEEP = "single"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that are not keys of the configuration."""
-    parser.usage = "nnray train [--config FILE] [--KEY VALUE ...] [--store FOLDER] [--sweep NAME]"
+    parser.usage = "nnray train [--config FILE] [--KEY VALUE ...] [--store PLACE] [--sweep NAME]"
     add_store_option(parser)
     add_logger_options(parser)
     parser.add_argument(
@@ -78,9 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"# signature: {configuration.signature}\n{configuration.yaml()}", end="")
         return EXIT_OK
     configuration.check_parts()
-    loggers = loggers_of(arguments, arguments.sweep)
     console = Console(file=sys.stdout, highlight=False)  # also while the trial's log takes sys.stdout's place
     store = store_paths(arguments.store)
+    loggers = loggers_of(arguments, arguments.sweep, store)
     check_place(store)
     sweep = Sweep(
         name=arguments.sweep,
@@ -97,6 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
     if trial.shorter is not None and trial.continues:
         state = f"continuing behind the {trial.shorter.epochs} epochs of {trial.shorter.paths.signature}"
     console.print(f"trial {trial.signature} ({place.name}): {state}", markup=False, soft_wrap=True)
+    for line in mlflow_lines(store, arguments.mlflow_uri):
+        console.print(line, markup=False, soft_wrap=True)
     if trial.state == "failed" and not again:
         return EXIT_FAILED_TRIALS
 

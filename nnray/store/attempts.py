@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from nnray.store.claim import Claim
+from nnray.store.files import local_twin
 from nnray.store.record import Record
 from nnray.trial.paths import TrialPaths
 
@@ -19,7 +20,8 @@ def former_attempts(record: Record, paths: TrialPaths) -> list[str]:
     if record.status == "failed":
         last: str = record.cause or "error"
     elif record.status == "running":  # its process died without a word, unless compiled code crashed
-        last = "error" if paths.crash.exists() and paths.crash.stat().st_size else "lost"
+        crash = local_twin(paths.crash)
+        last = "error" if crash.exists() and crash.stat().st_size else "lost"
     else:
         last = INTERRUPTED
     return [*record.former_attempts, last]

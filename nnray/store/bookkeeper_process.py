@@ -18,6 +18,7 @@ from pathlib import Path
 
 import nnray
 from nnray.store.bookkeeper import Bookkeeper, BooksReport
+from nnray.store.files import path_of
 from nnray.trial.paths import StorePaths, check_sweep_name
 
 _CLOSE = "close"
@@ -88,7 +89,7 @@ class BookkeeperProcess:
 def main() -> None:
     """Keep the books of a sweep until standard input ends."""
     parser = argparse.ArgumentParser(prog="python -m nnray.store.bookkeeper_process", description=__doc__)
-    parser.add_argument("store", type=Path)
+    parser.add_argument("store", type=path_of)
     parser.add_argument("sweep")
     arguments = parser.parse_args()
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from nnray.errors import StoreError
+from nnray.store import files
 from nnray.store.files import remove_leftovers, write_text
 from nnray.store.json_files import check_types, read_json
 from nnray.store.links import check_links
@@ -81,6 +81,8 @@ class Membership:
             return membership
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except ConnectionError:  # of an object store: it may well be whole
+            raise
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise StoreError(f"{path} is damaged: {error}") from error
 
@@ -100,11 +102,7 @@ def trial_folders(store: StorePaths) -> Iterator[TrialPaths]:
 
 def folder_names(store: StorePaths) -> frozenset[str]:
     """Return the names of all trials' folders, which are their short signatures, with one listing of the store."""
-    try:
-        with os.scandir(store.trials) as entries:
-            return frozenset(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
+    return files.folder_names(store.trials)
 
 
 def sweeps_of(paths: TrialPaths) -> list[str]:

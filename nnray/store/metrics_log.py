@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nnray.store.files import write_text
+from nnray.store.files import append, write_text
 
 Row = dict[str, Any]
 ROW_KEYS = ("epoch", "step", "time")
@@ -21,8 +21,7 @@ HYPER = "hyper/"
 
 def append_row(path: Path, row: Row) -> None:
     """Append ``row``; it is whole for every reader once this returns."""
-    with path.open("ab") as file:
-        file.write((json.dumps(row) + "\n").encode())
+    append(path, (json.dumps(row) + "\n").encode())
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -63,6 +63,8 @@ def read_folder(
         known = None
     try:
         return read_trial(paths, sweep, stamp, known), None
+    except ConnectionError:  # of an object store: nothing is known of the folder, least of all that it is damaged
+        raise
     except (StoreError, OSError) as error:
         return None, str(error)
 
@@ -167,6 +169,8 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
 def _stat(path: Path) -> tuple[int, int, int]:
     try:
         stat = path.stat()
+    except ConnectionError:
+        raise
     except OSError:
         return (0, 0, 0)
     return (stat.st_ino, stat.st_mtime_ns, stat.st_size)

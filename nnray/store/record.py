@@ -99,6 +99,8 @@ class Record:
             check_types(cls, values)
         except FileNotFoundError:
             return None
+        except ConnectionError:  # of an object store: it may well be whole
+            raise
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise StoreError(f"{path} is damaged: {error}") from error
         return record

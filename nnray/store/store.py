@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnray.errors import StoreError, did_you_mean
+from nnray.store.files import readable
 from nnray.store.finding import find_trial
 from nnray.store.loading import load_model
 from nnray.store.location import existing_store
@@ -68,7 +69,7 @@ class Store:
         import pyarrow.parquet as pq
 
         self._check(sweep)
-        metadata = pq.read_schema(self._paths.table(sweep, "trials")).metadata or {}
+        metadata = pq.read_schema(readable(self._paths.table(sweep, "trials"))).metadata or {}
         metric, mode = metadata.get(METRIC_KEY.encode()), metadata.get(MODE_KEY.encode())
         return metric and metric.decode(), mode and mode.decode()
 
@@ -100,7 +101,7 @@ class Store:
         self._check(sweep)
         path = self._paths.table(sweep, kind)
         try:
-            return pd.read_parquet(path, partitioning=None)  # a folder above named "lr=1" is no column
+            return pd.read_parquet(readable(path), partitioning=None)  # a folder above named "lr=1" is no column
         except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
             reason = " ".join(str(error).split())
             raise StoreError(f"{path} cannot be read (nnray rebuild makes it anew): {reason}") from error

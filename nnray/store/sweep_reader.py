@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from nnray.errors import StoreError, did_you_mean
+from nnray.store.files import readable
 from nnray.store.metrics_log import Row, best_value, default_mode, metrics_of
 from nnray.store.progress import SweepProgress, TrialProgress, rate_of, sweep_left_s
 from nnray.store.record import Status
@@ -115,7 +116,7 @@ class SweepReader:
             stamp = self._stamp()
             if known is not None and known.stamp == stamp:
                 return known
-            with pq.ParquetFile(self._path) as file:
+            with pq.ParquetFile(readable(self._path)) as file:
                 names, metadata = tuple(file.schema_arrow.names), file.schema_arrow.metadata or {}
                 metric, mode = (metadata.get(key.encode(), b"").decode() or None for key in (METRIC_KEY, MODE_KEY))
                 table = _Table(names, metric, mode, {}, stamp)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnray.errors import StoreError
-from nnray.store.files import replacing
+from nnray.store.files import local_file, replacing
 from nnray.trial.paths import TrialPaths, checkpoint_epoch
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def load_weights(path: Path, names: Collection[str] | None = None, device: str =
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt", device=device) as file:
+        with local_file(path) as local, safe_open(local, framework="pt", device=device) as file:
             there = sorted(file.keys())
             checksums = (file.metadata() or {}).get(_CHECKSUMS)
             missing = sorted(set(names or ()) - set(there))
@@ -61,6 +61,8 @@ def load_weights(path: Path, names: Collection[str] | None = None, device: str =
             tensors = {name: file.get_tensor(name) for name in (there if names is None else names)}
     except FileNotFoundError as error:
         raise StoreError(f"there is no checkpoint {path}") from error
+    except ConnectionError:  # of an object store: the file may well be whole
+        raise
     except (SafetensorError, OSError) as error:
         raise StoreError(f"{path} is damaged: {error}") from error
     if checksums is not None:
@@ -73,9 +75,10 @@ def load_weights(path: Path, names: Collection[str] | None = None, device: str =
 
 def kept_epochs(paths: TrialPaths) -> dict[int, Path]:
     """Return the kept checkpoints by epoch, in order."""
-    if not paths.checkpoints.is_dir():
+    try:
+        found = [(checkpoint_epoch(path), path) for path in paths.checkpoints.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    found = ((checkpoint_epoch(path), path) for path in paths.checkpoints.iterdir())
     return dict(sorted((epoch, path) for epoch, path in found if epoch is not None))
 
 

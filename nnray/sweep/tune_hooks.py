@@ -13,6 +13,7 @@ from ray.tune.search import Searcher
 from nnray.space.resources import Resources
 from nnray.store.attempts import note_attempt
 from nnray.store.claim import Claim
+from nnray.store.files import local_twin
 from nnray.store.record import Cause, Record, now
 from nnray.sweep.observer import Observer
 from nnray.sweep.planning.plan import PlannedTrial
@@ -163,4 +164,4 @@ def _record_failure(trial: PlannedTrial, error: str, cause: Cause) -> None:
                 record, status="failed", ended=now(), error=error, traceback=crash, cause=cause
             )
             failed.write(trial.paths.record)
-            trial.paths.crash.unlink(missing_ok=True)
+            local_twin(trial.paths.crash).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from nnray.redaction import masked_code, may_hold_secrets
+from nnray.store.files import on_this_machine
 
 _LARGEST_DIFF = 10_000_000
 _LARGEST_FILE = 1_000_000
@@ -96,7 +97,8 @@ def _untracked(folder: Path, results: Iterable[Path]) -> tuple[dict[str, bytes],
     if top is None:
         return {}, {}
     root = Path(top.rstrip("\n"))
-    inside = (place.resolve() for place in results if place.resolve().is_relative_to(root.resolve()))
+    local = on_this_machine(results)
+    inside = (place.resolve() for place in local if place.resolve().is_relative_to(root.resolve()))
     excluded = [f"--exclude=/{_escaped(place.relative_to(root.resolve()).as_posix())}/" for place in inside]
     listed = git_output(root, "ls-files", "-z", "--others", "--exclude-standard", *excluded) or ""
     names = sorted(filter(None, listed.split("\0")), key=lambda name: (not name.endswith(".py"), name))

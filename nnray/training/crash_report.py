@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nnray.store.files import local_twin
+
 
 @contextmanager
 def crash_report(path: Path) -> Iterator[None]:
@@ -17,6 +19,7 @@ def crash_report(path: Path) -> Iterator[None]:
     The file is removed afterwards; only a crash leaves it. A process that is killed from outside (SIGKILL) leaves it
     empty.
     """
+    path = local_twin(path)
     was_enabled = faulthandler.is_enabled()
     with path.open("w", encoding="utf-8") as file:
         faulthandler.enable(file, all_threads=False)
@@ -31,8 +34,11 @@ def crash_report(path: Path) -> Iterator[None]:
 
 
 def crash_told_in(path: Path) -> str | None:
-    """Return what a crash left at ``path``; None if there was no crash."""
+    """Return what a crash left at ``path``; None if there was no crash.
+
+    Of a trial in an object store, only a crash on this machine is known.
+    """
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip() or None
+        return local_twin(path).read_text(encoding="utf-8", errors="replace").strip() or None
     except FileNotFoundError:
         return None

@@ -9,10 +9,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import shutil
 from pathlib import Path
-from uuid import uuid4
 
+from nnray.store.files import write_folder
 from nnray.store.record import Record
 from nnray.training.code import CUT, Code
 from nnray.trial.paths import StorePaths
@@ -34,7 +33,7 @@ def keep_code(code: Code, store: StorePaths) -> Code:
     for name, content in files.items():
         digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
     kept = digest.hexdigest()[:16]
-    _write(store.code(kept), files)
+    write_folder(store.code(kept), files, last="about.json")
     return Code(code.commit, None, kept=kept)
 
 
@@ -51,21 +50,3 @@ def _read_diff(path: Path) -> str:
         return path.read_bytes().decode("utf-8", "replace")
     except OSError:
         return f"{CUT}been lost\n"
-
-
-def _write(folder: Path, files: dict[str, bytes]) -> None:
-    if folder.exists():
-        return
-    beside = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.part")
-    try:
-        for name, content in files.items():
-            path = beside / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        try:
-            beside.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another command has just written the same
-                raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

@@ -9,6 +9,7 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,9 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nnray.errors import ConfigurationError
+from nnray.store.files import is_local
 from nnray.store.membership import Membership
 from nnray.store.record import Record
-from nnray.trial.paths import TrialPaths
+from nnray.trial.paths import StorePaths, TrialPaths
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -41,11 +43,18 @@ class Loggers:
     tensorboard: bool = False
     wandb: str | None = None
 
-    def check(self) -> None:
-        """Raise ConfigurationError if a package is missing, here rather than in each trial."""
+    def check(self, store: StorePaths) -> None:
+        """Raise ConfigurationError if a package is missing or ``store`` cannot take what it writes: here rather than in
+        each trial.
+        """
         # Lightning would make do with tensorboardX, whose flush() does not wait for what a killed process then loses.
         if self.tensorboard and not _is_there("tensorboard"):
             raise ConfigurationError("TensorBoard is not installed: pip install 'nnray[tensorboard]'")
+        if self.tensorboard and not is_local(store.root):
+            raise ConfigurationError(
+                f"--tensorboard appends to its files, which an object store cannot: it needs a store in a folder, not "
+                f"{store.root}"
+            )
         if self.wandb is not None and not _is_there("wandb"):
             raise ConfigurationError("Weights & Biases is not installed: pip install 'nnray[wandb]'")
 
@@ -112,7 +121,7 @@ def _wandb(loggers: Loggers, paths: TrialPaths, config: Mapping[str, Any]) -> It
         id=f"{paths.signature}-{started:%Y%m%d%H%M%S}" if started is not None else paths.signature,
         resume="allow",
         group=loggers.sweep,
-        save_dir=str(paths.folder),
+        save_dir=str(paths.folder) if is_local(paths.folder) else tempfile.gettempdir(),
         config=dict(config),
         # What it gathers by itself would show the command line and the repository's address, with any password in them.
         settings=wandb.Settings(console="off", disable_git=True, save_code=False, x_disable_meta=True),

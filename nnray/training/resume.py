@@ -23,7 +23,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from nnray.store.files import replacing
+from nnray.store.files import readable, replacing
 from nnray.store.metrics_log import Row
 from nnray.training.data_parallel import gathered
 from nnray.training.epoch_sums import epoch_sums, set_epoch_sums
@@ -182,10 +182,14 @@ def read_resume_state(path: Path) -> dict[str, Any] | None:
     PyTorch's files are zip archives, whose checksums PyTorch itself doesn't look at.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        source = readable(path)  # of an object store: what goes wrong there is no damage to the file
+    except FileNotFoundError:
+        return None
+    try:
+        with zipfile.ZipFile(source) as archive:
             if archive.testzip() is not None:
                 return None
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(source, map_location="cpu", weights_only=True)
     except _UNREADABLE:
         return None
     return state if isinstance(state, dict) and state.get("format") in (FORMAT, FORMAT_WITHIN) else None

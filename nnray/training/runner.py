@@ -14,7 +14,7 @@ from typing import Literal
 
 from nnray.store.attempts import former_attempts
 from nnray.store.claim import Claim
-from nnray.store.files import remove_leftovers, write_text
+from nnray.store.files import remove_leftovers, spooled, write_text
 from nnray.store.links import check_links
 from nnray.store.metrics_log import Row
 from nnray.store.record import Record, now
@@ -184,10 +184,16 @@ def _trained(
     pending: Pending,
     team: Team,
 ) -> Record:
-    with captured(paths.log, run.echo) as log:
+    with spooled(paths.log) as spool, captured(spool.local, run.echo) as log:
+
+        def epoch_ended(row: Row) -> None:
+            spool.publish()
+            if on_epoch is not None:
+                on_epoch(row)
+
         try:
             with isolated(*_process_options(configuration)):
-                fitted = fit(configuration, paths, on_epoch, run.progress, pending, run.perturbed, run.loggers, team)
+                fitted = fit(configuration, paths, epoch_ended, run.progress, pending, run.perturbed, run.loggers, team)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a trial's own failure, sys.exit() included, is a result

@@ -35,7 +35,7 @@ _CLASS_KEYS = ("class_path", "init_args")
 
 def read_configuration_file(path: str | Path) -> dict[str, Any]:
     """Return the mapping in a YAML (or JSON) file; raise ConfigurationError if there is none."""
-    path = Path(path)
+    path = Path(path) if isinstance(path, str) else path
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ConfigurationError(f"{path} is no configuration: it is larger than {_LARGEST_FILE >> 20} MiB")
@@ -43,6 +43,8 @@ def read_configuration_file(path: str | Path) -> dict[str, Any]:
         values = load_yaml(
             text.replace("\t", " ") if path.suffix == ".json" else text
         )  # JSON may be indented by tabs, YAML not
+    except ConnectionError:  # of an object store: the file may well be there
+        raise
     except OSError as error:
         raise ConfigurationError(f"cannot read configuration {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

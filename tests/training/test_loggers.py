@@ -134,10 +134,12 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (Loggers("s", wandb="p"), r"Weights & Biases is not installed: pip install 'nnray\[wandb\]'"),
     ],
 )
-def test_what_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch, loggers: Loggers, message: str) -> None:
+def test_what_is_not_installed_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, store: StorePaths, loggers: Loggers, message: str
+) -> None:
     monkeypatch.setattr("nnray.training.loggers._is_there", lambda package: False)
     with pytest.raises(ConfigurationError, match=message):
-        loggers.check()
+        loggers.check(store)
 
 
 @pytest.mark.filterwarnings("default")  # of a library that is not nnray's

@@ -8,25 +8,40 @@ methods, is annotated as ``Path`` throughout, and is no ``os.PathLike``: what ne
 from __future__ import annotations
 
 from nnray.store.files.clock import modified, store_clock
-from nnray.store.files.object_path import ObjectPath, is_object
+from nnray.store.files.folders import folder_names, move_folder, write_folder
+from nnray.store.files.object_path import ObjectPath, is_local, is_object
+from nnray.store.files.places import check_exclusive, check_reachable, on_this_machine, path_of, shown
 from nnray.store.files.reading import local_file, readable
 from nnray.store.files.removing import remove, remove_leftovers, remove_tree
+from nnray.store.files.spool import Spool, local_twin, spooled
 from nnray.store.files.writing import append, create, place_copy, replacing, write_bytes, write_text
 
 __all__ = [
     "ObjectPath",
+    "Spool",
     "append",
+    "check_exclusive",
+    "check_reachable",
     "create",
+    "folder_names",
+    "is_local",
     "is_object",
     "local_file",
+    "local_twin",
     "modified",
+    "move_folder",
+    "on_this_machine",
+    "path_of",
     "place_copy",
     "readable",
     "remove",
     "remove_leftovers",
     "remove_tree",
     "replacing",
+    "shown",
+    "spooled",
     "store_clock",
     "write_bytes",
+    "write_folder",
     "write_text",
 ]

@@ -7,9 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from http import HTTPStatus
 from typing import Any
-
-from nnray.errors import StoreError
 
 _CONNECT_S = 5
 _ANSWER_S = 30
@@ -18,7 +17,7 @@ _TRIES = 4
 
 
 def filesystem() -> Any:
-    """Return the file system of ``s3://``; raise StoreError if it isn't installed.
+    """Return the file system of ``s3://``.
 
     Credentials, region and endpoint come from where AWS's tools look for them: ``AWS_*`` variables and ``~/.aws``.
     """
@@ -36,10 +35,7 @@ def _connected(process: int, tries: int) -> Any:
 
     Listings are never cached: other processes write to the same store.
     """
-    try:
-        from s3fs import S3FileSystem
-    except ImportError as error:
-        raise StoreError("a store at s3:// needs s3fs: pip install 'nnray[s3]'") from error
+    from s3fs import S3FileSystem
 
     result = S3FileSystem(
         use_listings_cache=False,
@@ -57,7 +53,11 @@ def _connected(process: int, tries: int) -> Any:
 
 @contextmanager
 def os_errors(path: object) -> Iterator[None]:
-    """Turn every error of the object store into an OSError that names ``path``, of the class a disk would raise."""
+    """Turn every error of the object store into an OSError that names ``path``, of the class a disk would raise.
+
+    What may be over in a moment (a lost connection, a time-out, an error of the server) is a ConnectionError: the file
+    may well be there, and whole.
+    """
     from botocore.exceptions import BotoCoreError, HTTPClientError, NoCredentialsError
 
     try:
@@ -66,6 +66,8 @@ def os_errors(path: object) -> Iterator[None]:
         if error.filename is not None:
             raise
         text = error.strerror or str(error)
+        if isinstance(error, TimeoutError) or (http_status(error) or 0) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise ConnectionError(errno.ECONNABORTED, text, str(path)) from error
         number = error.errno or getattr(errno, _NUMBERS.get(type(error).__name__, "EIO"))
         raise OSError(number, text, str(path)) from error  # the number chooses the class
     except NoCredentialsError as error:
@@ -91,6 +93,4 @@ _NUMBERS = {
     "FileNotFoundError": "ENOENT",
     "PermissionError": "EACCES",
     "FileExistsError": "EEXIST",
-    "TimeoutError": "ETIMEDOUT",
-    "FSTimeoutError": "ETIMEDOUT",
 }

@@ -13,7 +13,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeGuard
 
 from nnray.store.files.bucket import filesystem, os_errors
@@ -239,6 +239,11 @@ class ObjectPath:
 def is_object(path: object) -> TypeGuard[ObjectPath]:
     """Tell whether ``path`` is that of an object in a bucket, and so no local file."""
     return isinstance(path, ObjectPath)
+
+
+def is_local(path: Path) -> bool:
+    """Tell whether ``path`` is a file or folder of this machine, or shared with it, and not in an object store."""
+    return isinstance(path, Path)
 
 
 def _number(*texts: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import time
 import uuid
@@ -13,11 +12,11 @@ from typing import Any
 
 from nnray.errors import NnrayError, StoreError
 from nnray.store.claim import Claim, is_claimed
+from nnray.store.files import is_local, path_of, remove_tree, write_text
 
 _ANSWER_S = 60.0
 """How long a node may take: it may have to start a process first."""
 _MOST_NAMED = 8
-_ADVICE = "put the store on a file system that all nodes share"
 _APPEARS_S = 30.0
 
 
@@ -35,23 +34,26 @@ def check_store(root: Path) -> None:
     import ray
 
     nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-    new = [folder for folder in (root, *root.parents) if not folder.exists()]
+    new = [folder for folder in (root, *root.parents) if is_local(folder) and not folder.exists()]
     place = root / f".probe-{uuid.uuid4().hex}"
     wrong: dict[str, str] = {}
     try:
         place.mkdir(parents=True)
-        (place / "token").write_text(place.name)
+        write_text(place / "token", place.name)
         claim = Claim.acquire(place / "lock")
         with claim or contextlib.nullcontext():
             wrong = _ask(nodes, place)
     except OSError as error:
         raise StoreError(f"cannot write to the store {root}: {error.strerror}") from error
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(place)
         if wrong:
             _remove(new)
     if wrong:
-        raise StoreError(f"{len(wrong)} of {len(nodes)} nodes cannot use the store {root}: {_named(wrong)}; {_ADVICE}")
+        raise StoreError(
+            f"{len(wrong)} of {len(nodes)} nodes cannot use the store {root}: {_named(wrong)}; {_advice(root)}"
+        )
 
 
 def wait_for_folder(folder: Path) -> None:
@@ -65,7 +67,7 @@ def wait_for_folder(folder: Path) -> None:
     deadline = time.monotonic() + _APPEARS_S
     while not folder.is_dir():
         if time.monotonic() > deadline:
-            raise StoreError(f"{socket.gethostname()} cannot use the store: it sees no {folder}; {_ADVICE}")
+            raise StoreError(f"{socket.gethostname()} cannot use the store: it sees no {folder}; {_advice(folder)}")
         time.sleep(0.5)
 
 
@@ -108,18 +110,24 @@ def _reason(answer: Any) -> str | None:
 
 def probe(folder: str, node: str) -> str | None:
     """Return what is wrong with the store on this host, None if nothing is; runs on every node."""
-    place = Path(folder)
+    place = path_of(folder)
     try:
         if (place / "token").read_text() != place.name:
             return "it sees another folder of that name"
         if not is_claimed(place / "lock"):
             return "locks are not shared with it"
-        (place / node).touch()
+        write_text(place / node, "")
     except FileNotFoundError:
         return "it sees no such folder, or another one"
     except (OSError, NnrayError) as error:
         return " ".join(str(error).split())
     return None
+
+
+def _advice(place: Path) -> str:
+    if is_local(place):
+        return "put the store on a file system that all nodes share"
+    return "every node needs s3fs and the credentials and endpoint of the store (AWS_* variables or ~/.aws)"
 
 
 def _named(wrong: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from nnray.errors import ConfigurationError, StoreError
 from nnray.store.claim import Claim, is_claimed
-from nnray.store.files import write_text
+from nnray.store.files import move_folder, write_text
 from nnray.store.membership import trial_folders
 from nnray.store.record import Record
 from nnray.trial.configuration import Configuration, resolve
@@ -78,7 +78,7 @@ def adopt(source: TrialPaths, target: TrialPaths) -> bool:
     with claim:  # a lock on the file, which the new name leads to as well
         if source != target:
             try:
-                source.folder.rename(target.folder)
+                move_folder(source.folder, target.folder, last=target.record.name)
             except OSError as error:
                 if error.errno in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):  # as above, by a hair's breadth
                     return False

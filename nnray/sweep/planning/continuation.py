@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nnray.errors import StoreError
 from nnray.store.claim import Claim
-from nnray.store.files import replacing, write_text
+from nnray.store.files import place_copy, write_text
 from nnray.store.metrics_log import HYPER, Row, read_rows
 from nnray.store.record import Record
 from nnray.store.weights import kept_epochs
@@ -97,11 +94,11 @@ def inherit(shorter: ShorterTrial, target: TrialPaths, configuration: Configurat
             target.checkpoints.mkdir(exist_ok=True)
             for epoch in kept_after(rows, options) or []:
                 if shorter.paths.checkpoint(epoch).exists():
-                    _duplicate(shorter.paths.checkpoint(epoch), target.checkpoint(epoch))
+                    place_copy(shorter.paths.checkpoint(epoch), target.checkpoint(epoch))
             write_text(target.metrics, "".join(json.dumps(row) + "\n" for row in rows))
             record = Record(configuration.full_signature, continued_from=shorter.record.signature)
             record.write(target.record)
-            _duplicate(shorter.paths.resume, target.resume)
+            place_copy(shorter.paths.resume, target.resume)
         except FileNotFoundError:  # it is being thrown away; without a state everything here is trained anew
             return False
     return True
@@ -173,15 +170,3 @@ def _completed(store: StorePaths, configuration: Configuration, there: set[str])
     if record is None or record.status != "completed" or record.signature != signature:
         return None
     return paths, record
-
-
-def _duplicate(source: Path, target: Path) -> None:
-    """Make ``target`` a second name of a file that is only ever replaced, or a copy where that is not possible."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        with replacing(target) as beside:
-            shutil.copyfile(source, beside)

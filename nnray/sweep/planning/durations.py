@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nnray.errors import NnrayError
+from nnray.store.files import readable
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import StorePaths
 
@@ -91,9 +92,10 @@ def _earlier_trials(store: StorePaths) -> Iterable[tuple[dict[str, Any], float]]
 
     for path in sorted(store.tables.glob("*/trials.parquet")):
         try:
-            schema = pq.read_schema(path)
+            source = readable(path)
+            schema = pq.read_schema(source)
             keys = [name for name in schema.names if name.removeprefix("config/").startswith(_SHAPING)]
-            table = pq.read_table(path, columns=["status", "duration_s", *keys])
+            table = pq.read_table(source, columns=["status", "duration_s", *keys])
         except (OSError, ValueError):  # a view, that somebody may have damaged; its trials just aren't known then
             continue
         table = table.filter(pc.and_(pc.equal(table["status"], "completed"), pc.greater(table["duration_s"], 0.0)))

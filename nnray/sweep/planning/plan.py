@@ -14,7 +14,7 @@ from nnray.errors import StoreError
 from nnray.space.resources import Resources
 from nnray.space.sweep import Sweep
 from nnray.store.claim import Claim, is_claimed
-from nnray.store.files import write_text
+from nnray.store.files import check_exclusive, check_reachable, is_local, write_text
 from nnray.store.links import check_links
 from nnray.store.membership import Membership, folder_names, members
 from nnray.store.record import Cause, Record
@@ -294,6 +294,10 @@ def _state(paths: TrialPaths, record: Record | None) -> State:
 
 def check_place(store: StorePaths) -> None:
     """Refuse a place that cannot become a store, without writing anything there."""
+    if not is_local(store.root):
+        check_reachable(store.root)
+        check_exclusive(store.root)
+        raise StoreError(f"{store.root}: trials cannot be trained in an object store yet")
     place = next(parent for parent in (store.trials, *store.trials.parents) if parent.exists())
     if not place.is_dir():
         raise StoreError(f"{store.root} cannot be a store: {place} is a file")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from pathlib import Path
 from typing import Any
 
 from ray.tune.execution.tune_controller import TrialRunnerWrapper
 from ray.tune.schedulers import TrialScheduler
 
+from nnray.store.files import path_of
 from nnray.store.record import Record
 from nnray.sweep.planning.plan import Plan
 from nnray.sweep.scheduling.steering import Steering, folder_of
@@ -63,7 +63,7 @@ class PopulationSteering(Steering):
             return
         pointer = trial.latest_checkpoint_result
         changes = {key: (values[key], value) for key, value in new.items()}
-        snapshot = Path(pointer.checkpoint.path) if pointer is not None else folder_of(own).resume
+        snapshot = path_of(pointer.checkpoint.path) if pointer is not None else folder_of(own).resume
         if order_exploit(folder_of(own), donor, snapshot, changes):
             self._values[trial.trial_id] = new
         trial.set_config({**own, **self._values[trial.trial_id]})

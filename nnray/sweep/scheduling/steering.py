@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.train._internal.session import _TrainingResult
-from ray.tune import Checkpoint
 from ray.tune.execution.tune_controller import TrialRunnerWrapper
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
@@ -19,10 +17,11 @@ from ray.tune.schedulers import (
 )
 
 from nnray.errors import SpaceError, did_you_mean
+from nnray.store.files import path_of
 from nnray.store.metrics_log import read_rows
 from nnray.sweep.planning.plan import Plan
 from nnray.sweep.scheduling.replay import tell_finished, tell_rows
-from nnray.sweep.scheduling.trainable import SteeredTrial
+from nnray.sweep.scheduling.trainable import SteeredTrial, checkpoint_at
 from nnray.sweep.tune_hooks import NotSaved
 from nnray.training.runner import settle_stopped
 from nnray.trial.paths import TrialPaths
@@ -149,7 +148,7 @@ class Steering(NotSaved, TrialScheduler):
         if trial.status != trial.PAUSED:
             tune_controller.pause_trial(trial, should_checkpoint=False)
             paths = folder_of(trial.config)
-            pointer = _TrainingResult(Checkpoint(str(paths.resume)), dict(self._last[trial.trial_id]))
+            pointer = _TrainingResult(checkpoint_at(paths.resume), dict(self._last[trial.trial_id]))
             trial.run_metadata.checkpoint_manager._latest_checkpoint_result = pointer
         return TrialScheduler.NOOP
 
@@ -171,7 +170,7 @@ class Steering(NotSaved, TrialScheduler):
 
 def folder_of(config: dict[str, Any]) -> TrialPaths:
     """Return the folder of the trial that Tune knows by ``config``."""
-    return TrialPaths(Path(config["folder"]))
+    return TrialPaths(path_of(config["folder"]))
 
 
 class _View:

@@ -5,18 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyarrow.fs import LocalFileSystem
 from ray import tune
 from ray.train._internal.session import _TrainingResult, get_session
 from ray.tune.trainable import FunctionTrainable
 
+from nnray.store.files import path_of, place_copy
 from nnray.sweep.workers import worker
-from nnray.training.exploitation import keep_link
 from nnray.training.stopping import InterruptTraining, LeaveTraining, StopTraining
 from nnray.trial.paths import TrialPaths
 
 if TYPE_CHECKING:
     from nnray.sweep.snapshot.code_snapshot import CodeSnapshot
     from nnray.training.runner import Run
+
+
+def checkpoint_at(path: Path) -> tune.Checkpoint:
+    """Return a pointer for Tune to pass around; it stays the path or URI that it is, since nobody reads through it."""
+    return tune.Checkpoint(str(path), LocalFileSystem())
 
 
 class SteeredTrial(FunctionTrainable):
@@ -51,11 +57,11 @@ class SteeredTrial(FunctionTrainable):
 
     def save_checkpoint(self, checkpoint_dir: str | None = None) -> _TrainingResult:
         """Keep the state behind the last epoch for others to continue from, and return a pointer to it."""
-        paths = TrialPaths(Path(self.config["folder"]))
+        paths = TrialPaths(path_of(self.config["folder"]))
         if paths.resume.exists():
-            keep_link(paths.resume, paths.snapshot)
+            place_copy(paths.resume, paths.snapshot)
         last = self._last_training_result
-        return _TrainingResult(tune.Checkpoint(str(paths.snapshot)), dict(last.metrics) if last else {})
+        return _TrainingResult(checkpoint_at(paths.snapshot), dict(last.metrics) if last else {})
 
     def restore(self, checkpoint_path: Any) -> None:
         """Do nothing: the trial's folder says where to continue."""

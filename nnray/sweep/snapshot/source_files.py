@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from nnray.redaction import may_hold_secrets
+from nnray.store.files import on_this_machine
 
 PYTHON = frozenset({".py", ".pyi", ".so"})
 _TEXT = frozenset({".json", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".txt", ".md", ".csv", ".tsv", ".sh"})
@@ -45,7 +46,7 @@ def source_files(root: Path, left_out: Iterable[Path] = ()) -> SourceFiles:
         root: An existing folder.
         left_out: Folders that are results or data.
     """
-    shut = {os.path.realpath(folder) for folder in left_out} | _ignored_folders(root)
+    shut = {os.path.realpath(folder) for folder in on_this_machine(left_out)} | _ignored_folders(root)
     files: list[str] = []
     others: list[str] = []
     entries_seen = bytes_seen = 0

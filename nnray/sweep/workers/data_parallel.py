@@ -7,11 +7,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nnray.errors import TrialError
 from nnray.store.claim import claim_owner
+from nnray.store.files import path_of
 from nnray.store.metrics_log import Row, read_rows
 from nnray.store.record import Record
 from nnray.store.stop_request import StopRequest, Verdict
@@ -60,7 +60,7 @@ def train_together(config: dict[str, Any], run: Run, code: CodeSnapshot, on_epoc
     from ray.train.torch import TorchTrainer
 
     os.environ.update(_ENVIRONMENT)
-    request, paths = config["request"], TrialPaths(Path(config["folder"]))
+    request, paths = config["request"], TrialPaths(path_of(config["folder"]))
     bundle = {"CPU": request["bundle"]["cpu"], "GPU": request["bundle"]["gpu"]}
     with tempfile.TemporaryDirectory(prefix="nnray-train-") as scratch:
         trainer = TorchTrainer(
@@ -136,7 +136,7 @@ def _train_in_team(given: dict[str, Any]) -> Outcome | None:
     from nnray.trial.yaml_loader import load_yaml
 
     config, context = given["config"], train.get_context()
-    paths, configuration = TrialPaths(Path(config["folder"])), resolve(load_yaml(config["configuration"]))
+    paths, configuration = TrialPaths(path_of(config["folder"])), resolve(load_yaml(config["configuration"]))
     options = {"strategy": RayDDPStrategy(), "plugins": [RayLightningEnvironment()], "devices": "auto"}
     team = Team(context.get_world_rank(), context.get_world_size(), options)
     try:

@@ -6,9 +6,9 @@ import gc
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnray.store.files import path_of
 from nnray.store.metrics_log import Row, metrics_of
 from nnray.sweep.cluster.store_probe import wait_for_folder
 from nnray.trial.paths import TrialPaths
@@ -71,7 +71,7 @@ def train_steered(
             dropped = True
             raise InterruptTraining from None
 
-    folder = Path(config["folder"])
+    folder = path_of(config["folder"])
     try:
         wait_for_folder(folder)
         if config["request"]["workers"] > 1:
