@@ -91,7 +91,10 @@ MISTAKES = {
     "unknown resource": ("sweep greedy.py", "resources: there is no 'cpus'; did you mean 'cpu'?"),
     "store in a file": ("sweep good.py --store a_file/store", "a_file is a file"),
     "store that cannot be written": ("sweep good.py --store /proc/store", "/proc/store"),
-    "store by URI": ("sweep good.py --store s3://bucket/store", "s3://bucket/store: only folders can be stores so far"),
+    "store by URI": (
+        "sweep good.py --store memory://store",
+        "memory://store: a store is a folder or s3://bucket/folder, not memory://",
+    ),
     "setting without a value": ("sweep good.py --set seed", "'seed' is not of the form KEY=VALUE"),
     "in process: at a time": (
         "sweep good.py --in-process --max-concurrent 2",
