@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from nnray.errors import StoreError
+from nnray.store.files import is_local
 from nnray.trial.paths import TrialPaths
 
 
@@ -18,6 +19,8 @@ def check_links(paths: TrialPaths) -> TrialPaths:
     Raises:
         StoreError: One of its files or folders is a link out of the store; the message names it.
     """
+    if not is_local(paths.folder):  # a bucket has no links
+        return paths
     found = [paths.folder] if paths.folder.is_symlink() else []
     for folder in (paths.folder, paths.checkpoints, paths.memberships):
         try:
