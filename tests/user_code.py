@@ -244,15 +244,18 @@ class KillOnce(pl.Callback):
     Args:
         folder: Where markers lie; moments whose marker is there already pass by.
         moments: ``"EPOCH:BATCH"``, ``"EPOCH:validation"`` or ``"EPOCH:end"``.
+        gently: Raise instead.
     """
 
-    def __init__(self, folder: str, moments: list[str]) -> None:
-        self.folder, self.moments = Path(folder), moments
+    def __init__(self, folder: str, moments: list[str], gently: bool = False) -> None:
+        self.folder, self.moments, self.gently = Path(folder), moments, gently
 
     def _reached(self, moment: str) -> None:
         marker = self.folder / moment.replace(":", "-")
         if moment in self.moments and not marker.exists():
             marker.touch()
+            if self.gently:
+                raise RuntimeError(f"at {moment}")
             os.kill(os.getpid(), signal.SIGKILL)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -21,6 +21,7 @@ _FAILURES_NAMED = 5
 _ADVICE = {
     "lost": "nodes or processes were lost time and again; --retry-failed tries once more",
     "out-of-memory": "give a trial more with --resources, and --retry-failed",
+    "disk-full": "the next nnray sweep tries them again; nnray gc makes room",
     "diverged": "the loss is no number: another learning rate, say, makes other trials",
     "error": "mend what the log shows, then --retry-failed",
 }

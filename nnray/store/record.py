@@ -15,9 +15,11 @@ from nnray.store.files import write_text
 from nnray.store.json_files import check_types, read_json
 
 Status = Literal["pending", "running", "completed", "stopped", "failed"]
-Cause = Literal["lost", "out-of-memory", "diverged", "error"]
-CAUSES: tuple[Cause, ...] = ("lost", "out-of-memory", "diverged", "error")
-"""Why an attempt failed: its process or node was lost, memory ran out, the loss is no number, or code raised."""
+Cause = Literal["lost", "out-of-memory", "disk-full", "diverged", "error"]
+CAUSES: tuple[Cause, ...] = ("lost", "out-of-memory", "disk-full", "diverged", "error")
+"""Why an attempt failed: its process or node was lost, memory ran out, or the disk was full, the loss is no number, or
+code raised.
+"""
 STATUSES: tuple[Status, ...] = ("pending", "running", "completed", "stopped", "failed")
 
 _TEXTS = ("error", "traceback")

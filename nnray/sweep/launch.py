@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 
 from nnray.sizes import parse_size
@@ -130,7 +130,8 @@ def carry_out(
             interrupted, request = True, command.stop_request
             queue.wait_for_runners(_RUNNERS_END_IN_S)
             for trial in queue.in_hand:
-                note_attempt(trial.paths, INTERRUPTED)
+                with suppress(OSError):  # a full disk: a trial that nobody runs is resumed in any case
+                    note_attempt(trial.paths, INTERRUPTED)
         finally:
             if books is not None:
                 report = books.close()

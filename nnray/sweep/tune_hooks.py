@@ -19,9 +19,11 @@ from nnray.sweep.observer import Observer
 from nnray.sweep.planning.plan import PlannedTrial
 from nnray.sweep.queue import TrialQueue
 from nnray.sweep.room import Request, Room
+from nnray.sweep.room_in_store import RoomInStore
 from nnray.sweep.workers.retry import Retries
 from nnray.sweep.workers.worker_deaths import OomKills, cause_of_death, error_text, is_on_this_host
 from nnray.training.crash_report import crash_told_in
+from nnray.training.failures import says_no_room
 from nnray.training.runner import Outcome
 
 
@@ -47,6 +49,7 @@ class QueueSearcher(NotSaved, Searcher):
         self._queue, self._observer = queue, observer
         self._room, self._request_of = room, request_of
         self._retries, self._oom_kills = retries, OomKills()
+        self._disk = RoomInStore(queue, observer)
         self._trials: dict[str, PlannedTrial] = {}
         self._of_tune: dict[str, Any] = {}
 
@@ -56,7 +59,7 @@ class QueueSearcher(NotSaved, Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial, None if there is none at the moment, or FINISHED."""
-        if self._room.is_full:
+        if self._room.is_full or self._disk.is_full:
             return None
         trial = self._queue.take(lambda resources: self._room.fits(self._request_of(resources)))
         if trial is None:
@@ -83,7 +86,10 @@ class QueueSearcher(NotSaved, Searcher):
         if outcome == "failed":
             cause = self._cause(trial, of_tune, None if error else result)
             again = self._retries.next_attempt(trial, cause)
-            if again is not None:
+            if again is not None and cause == "disk-full" and self._disk.wait(again):
+                self._observer.left(trial, "disk full, waits for room")
+                return
+            if again is not None and cause != "disk-full":
                 note_attempt(trial.paths, cause)
                 self._queue.try_again(again)
                 self._observer.left(trial, f"{cause}, to be tried again")
@@ -100,8 +106,10 @@ class QueueSearcher(NotSaved, Searcher):
             record = Record.read(trial.paths.record)
             return (record.cause if record else None) or "error"
         if result:
-            cause: Cause = "out-of-memory" if result["error"].startswith("MemoryError") else "error"
             line: str = result["error"]
+            cause: Cause = "out-of-memory" if line.startswith("MemoryError") else "error"
+            if says_no_room(line):
+                cause = "disk-full"
         else:
             killed = self._oom_kills.any_since() and (of_tune is None or is_on_this_host(of_tune))
             cause, line = cause_of_death(error_text(of_tune) if of_tune else "", trial.paths.crash, killed)

@@ -19,6 +19,10 @@ _NO_MEMORY = (
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 
+_NO_ROOM_CODES = (errno.ENOSPC, errno.EDQUOT)
+# What libraries raise that don't hand the code on; safetensors' and PyTorch's are no OSErrors.
+_NO_ROOM = ("No space left on device", "Disk quota exceeded")
+
 
 def cause_of(error: BaseException) -> Cause:
     """Return why a trial failed with ``error``; what it was raised from counts as well."""
@@ -29,9 +33,23 @@ def cause_of(error: BaseException) -> Cause:
             return "diverged"
         if _is_lack_of_memory(link):
             return "out-of-memory"
+        if is_lack_of_room(link):
+            return "disk-full"
         seen.add(id(link))
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "error"
+
+
+def is_lack_of_room(error: BaseException) -> bool:
+    """Tell whether ``error`` itself says that a disk, or somebody's share of it, is full."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _NO_ROOM_CODES
+    return says_no_room(str(error))
+
+
+def says_no_room(text: str) -> bool:
+    """Tell whether an error's text says that a disk, or somebody's share of it, is full."""
+    return any(sign in text for sign in _NO_ROOM)
 
 
 def _is_lack_of_memory(error: BaseException) -> bool:

@@ -167,8 +167,10 @@ class ResumeState(Callback):
 
     def _write(self, trainer: pl.Trainer, state: dict[str, Any]) -> None:
         if trainer.is_global_zero:
-            with replacing(self._path) as beside:
-                torch.save({**state, "epoch": trainer.current_epoch, "elapsed_s": self.elapsed_s}, beside)
+            state |= {"epoch": trainer.current_epoch, "elapsed_s": self.elapsed_s}
+            # Given a path instead of a file, PyTorch does not say that a disk is full.
+            with replacing(self._path) as beside, beside.open("wb") as file:
+                torch.save(state, file)
 
     def _tell(self) -> None:
         row, self._untold = self._untold, None

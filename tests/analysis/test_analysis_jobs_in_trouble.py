@@ -199,3 +199,11 @@ def test_actors_that_nobody_can_have(ray_session):
         Actors(-1)
     with pytest.raises(AnalysisError, match="each asks for 99 GPU, and there is"), pool_of(Actors(1, gpu=99)):
         pass
+
+
+def test_a_job_notes_its_networks_before_it_begins(tmp_path):
+    from analysis.networks import Network
+
+    for epoch in (1, 0):
+        JobFolder(tmp_path, "cka", {}, "mine").open([Network(tmp_path, "0123456789abcdef", epoch)])
+    assert (tmp_path / "analysis/mine/networks.txt").read_text() == "0123456789abcdef 0\n0123456789abcdef 1\n"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -98,3 +101,28 @@ def test_mistakes(words: list[str], message: str, store: StorePaths, capsys: pyt
     assert status == 2
     assert message in capsys.readouterr().err
     assert files(store) == before
+
+
+def test_without_a_sweep_the_whole_store_and_this_machine_are_looked_at(
+    store: StorePaths, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "nnray-data-0-1"
+    shared.mkdir()
+    (shared / "content").write_bytes(bytes(7_000_000))
+    monkeypatch.setattr("nnray.data.node_sharing._shared_folders", lambda: [shared])
+    unused = store.code("0123456789abcdef")
+    unused.mkdir(parents=True)
+    os.utime(unused, (time.time() - 7200,) * 2)
+    alone = write_trial(store, "gone", position=7, checkpoints={0: {"w": torch.zeros(10)}})
+    alone.membership("gone").unlink()
+
+    assert gc(store, "--unlisted", "--yes") == 0
+    output = capsys.readouterr().out
+    assert "checkpoints and states of trials that no sweep lists" in output
+    assert re.search(r"data sets that commands shared on this machine +1 +7 MB", output), output
+    assert not shared.exists()
+    assert not unused.exists()
+    assert kept_epochs(alone) == {}
+    assert alone.record.exists()
+    assert gc(store) == 0
+    assert capsys.readouterr().out == "nothing to remove\n"

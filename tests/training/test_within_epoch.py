@@ -35,15 +35,14 @@ CASES: dict[str, dict[str, Any]] = {
         "task.scheduler_interval": "step",
     },
     "ordinary data loaders": NOISE,
-    "loaders with workers": {**NOISE, "data.num_workers": 1},
     "a loader with a generator of its own": {**NOISE, "data": "user_code.GeneratorData"},
     "a stream": {**NOISE, "data": "user_code.StreamData"},
     "gradient accumulation": {"trainer.accumulate_grad_batches": 2},
     "sums of Lightning and torchmetrics": {**OWN, "task": "user_code.CountingTask"},
     "manual optimization": {**OWN, "task": "user_code.ManualTask"},
 }
-KILLED_AT = {"dropout and augmentation": ["0:2", "0:3", "1:3"], "loaders with workers": ["1:2"]}
-"""Else at 0:2 and 1:1. The workers of a killed process live on for seconds, for which the test has to wait."""
+KILLED_AT = {"dropout and augmentation": ["0:2", "0:3", "1:3"]}
+"""Else at 0:2 and 1:1."""
 
 
 def _case(raw: dict[str, Any], folder: Path, moments: list[str]) -> dict[str, Any]:
@@ -78,6 +77,17 @@ def test_killed_within_an_epoch_equals_never_killed(name: str, tmp_path: Path, i
     # Only what was behind the last kept step is trained again.
     again = CASES[name].get("checkpoint.every_n_steps", 1) * CASES[name].get("trainer.accumulate_grad_batches", 1)
     assert len(every) <= len(trained) <= len(every) + again * len(moments)
+
+
+def test_loaders_with_workers_come_to_where_they_were(tmp_path: Path) -> None:
+    # It fails instead of being killed, which would leave PyTorch's workers behind for ever.
+    fail = {"folder": str(tmp_path), "moments": ["0:1", "1:2"], "gently": True}
+    callbacks = [{"class_path": "user_code.KillOnce", "init_args": fail}]
+    raw = {**NOISE, "data.num_workers": 1, "trainer": {"max_epochs": 2, "callbacks": callbacks}}
+    often = {**raw, "checkpoint.every_n_steps": 1}
+    assert [train(tmp_path / "failed", often) for _ in range(3)] == ["failed", "failed", "completed"]
+    assert train(tmp_path / "whole", raw) == "completed"
+    assert _result(StorePaths(tmp_path / "failed"), raw) == _result(StorePaths(tmp_path / "whole"), raw)
 
 
 def test_a_kill_in_the_middle_of_writing_leaves_the_state_before(tmp_path: Path, in_child: Any) -> None:

@@ -47,15 +47,14 @@ def waste_of_trial(
     found = [removal for folder in folders for removal in _leftovers(folder, now, _QUICK_S, paths)]
     if unlisted and not sweeps_of(paths):
         loose = [path for epoch, path in kept_epochs(paths).items() if (paths.signature, epoch) not in keep]
-        states = (paths.resume, paths.snapshot, paths.exploit_state)
         found += [
             Removal(UNLISTED, each.path, each.size, paths, still=lambda: not sweeps_of(paths))
-            for each in existing(UNLISTED, (*loose, *states), paths)
+            for each in existing(UNLISTED, [*loose, *_states(paths)], paths)
         ]
     elif record is not None and record.status == "completed":
-        states = [path for path in (paths.resume, paths.snapshot, paths.exploit_state) if path.exists()]
+        states = existing(STATES, _states(paths), paths)
         if states and not _keeps_state(paths):
-            found += existing(STATES, states, paths)
+            found += states
     return found
 
 
@@ -67,7 +66,14 @@ def waste_of_store(store: StorePaths, records: Iterable[Record] | None, now: flo
         records: Those of all its trials; None if some cannot be read, so that nobody knows what they refer to.
         now: The time by the store's clock.
     """
-    folders = [store.root, *_folders(store.tables), store.commands, store.root / "code", store.root / "packages"]
+    folders = [
+        store.root,
+        store.trials,
+        *_folders(store.tables),
+        store.commands,
+        store.root / "code",
+        store.root / "packages",
+    ]
     found = [removal for folder in folders for removal in _leftovers(folder, now, _SLOW_S)]
     for analysis in _folders(store.analysis):
         for folder in (analysis, *_folders(analysis)):
@@ -107,6 +113,10 @@ def _unused_code(store: StorePaths, records: list[Record], now: float) -> list[R
     unused += [path for path in _matching(store.root / "packages", "*.txt") if path.stem not in packages]
     # Those of a command that has just begun: its first trial has not said so yet.
     return existing(CODE, [path for path in unused if _age(path, now) > _SLOW_S])
+
+
+def _states(paths: TrialPaths) -> list[Path]:
+    return [paths.resume, paths.snapshot, paths.exploit_state]
 
 
 def _keeps_state(paths: TrialPaths) -> bool:

@@ -285,7 +285,7 @@ def _state(paths: TrialPaths, record: Record | None) -> State:
         return "running" if is_claimed(paths.claim) else "run"
     if record.status == "completed":
         return "complete"
-    if record.status in ("stopped", "failed"):
+    if record.status == "stopped" or (record.status == "failed" and record.cause != "disk-full"):
         return record.status
     if is_claimed(paths.claim):
         return "running"

@@ -2,7 +2,8 @@
 
 A trial that was lost through no fault of its own (its node gone or preempted, its process killed) goes on elsewhere,
 often enough for any cluster of spot machines. One that ran out of memory gets a larger share of a GPU, or more cores so
-that fewer run beside it, until it has a whole one. What diverged or raised would do so again.
+that fewer run beside it, until it has a whole one. One for which the disk was too full waits until there is room. What
+diverged or raised would do so again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from nnray.store.record import Cause
 from nnray.sweep.planning.plan import PlannedTrial
 
 MAX_LOSSES = 10
-"""A trial that is lost once more than so often in one command has failed."""
+"""A trial that is lost, or finds the disk full, once more than so often in one command has failed."""
 
 Larger = Callable[[Resources], Resources | None]
 """Returns more resources than the given ones, None if there are no more."""
@@ -36,7 +37,7 @@ class Retries:
 
     def next_attempt(self, trial: PlannedTrial, cause: Cause) -> PlannedTrial | None:
         """Return the trial as it is to be tried again after it failed, None if it is not."""
-        if cause == "lost":
+        if cause in ("lost", "disk-full"):
             self._losses[trial.signature] += 1
             return trial if self._losses[trial.signature] <= self._max_losses else None
         if cause == "out-of-memory" and (more := self._larger(trial.resources)) is not None:
