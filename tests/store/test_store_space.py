@@ -192,3 +192,15 @@ def test_of_a_store_code_and_notes_that_nobody_refers_to_go(store: StorePaths) -
 
 def test_a_file_that_is_gone_is_not_told_of_as_removed(tmp_path: Path) -> None:
     assert remove_all([Removal("x", tmp_path / "none", 3)]) == []
+
+
+def test_nothing_goes_through_a_link_out_of_the_store(store: StorePaths, tmp_path: Path) -> None:
+    paths = trained(store, 0)
+    paths.checkpoints.rename(tmp_path / "elsewhere")
+    paths.checkpoints.symlink_to(tmp_path / "elsewhere")
+    assert remove_all(Budget(0).excess([paths], ()).removals) == []
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 5
+    store.code("linked").parent.mkdir()
+    store.code("linked").symlink_to(tmp_path / "elsewhere")
+    assert len(remove_all([Removal("code", store.code("linked"), 0)])) == 1
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 5

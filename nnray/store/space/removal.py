@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnray.errors import StoreError
 from nnray.store.claim import Claim
-from nnray.store.files import remove_tree
+from nnray.store.files import is_object, remove_tree
+from nnray.store.links import check_links
 from nnray.trial.paths import TrialPaths
 
 
@@ -36,8 +38,8 @@ def remove_all(
 ) -> list[Removal]:
     """Remove what can still go, in order; return it.
 
-    A trial that somebody trains meanwhile keeps everything. A kill at any line leaves whole files, and the rest to the
-    next call.
+    A trial that somebody trains meanwhile keeps everything, and so does one that links out of the store. A kill at any
+    line leaves whole files, and the rest to the next call.
 
     Args:
         removals: What is to go; those of one trial are best neighbours.
@@ -72,6 +74,11 @@ def _right_to(removal: Removal) -> Iterator[bool]:
     if removal.trial is None:
         yield True
         return
+    try:
+        check_links(removal.trial)
+    except StoreError:
+        yield False
+        return
     claim = Claim.acquire(removal.trial.claim)
     with claim or contextlib.nullcontext():
         yield claim is not None
@@ -79,7 +86,7 @@ def _right_to(removal: Removal) -> Iterator[bool]:
 
 def _removed(path: Path) -> bool:
     try:
-        if path.is_dir():
+        if path.is_dir() and (is_object(path) or not path.is_symlink()):
             remove_tree(path)
         else:
             path.unlink()
