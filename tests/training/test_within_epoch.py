@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -108,11 +108,12 @@ def test_a_kill_in_the_middle_of_writing_leaves_the_state_before(tmp_path: Path,
 def _train_and_die_writing(root: Path, raw: dict[str, Any]) -> None:
     save, saved = torch.save, []
 
-    def save_half(state: dict[str, Any], place: Path) -> None:
-        save(state, place)
-        saved.append(place)
+    def save_half(state: dict[str, Any], file: IO[bytes]) -> None:
+        save(state, file)
+        saved.append(file)
         if len(saved) == 2:
-            place.write_bytes(place.read_bytes()[:1000])
+            file.truncate(1000)
+            file.flush()
             signal.raise_signal(signal.SIGKILL)
 
     torch.save = save_half
