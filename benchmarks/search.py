@@ -50,9 +50,9 @@ LIBRARIES = ("torch", "ray", "optuna", "cmaes", "nevergrad", "numpy")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--budget", type=int, default=25, help="trials of each search (default: %(default)s)")
+    parser.add_argument("--budget", type=int, default=60, help="trials of each search (default: %(default)s)")
     parser.add_argument("--random-seeds", type=int, default=11, help="random searches (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="searches of each other kind (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="searches of each other kind (default: %(default)s)")
     parser.add_argument("--only", default="", help="searches whose names contain this, and random")
     parser.add_argument("--json", type=Path, help="write what was found here, too")
     arguments = parser.parse_args()

@@ -12,7 +12,7 @@ from ray.tune.schedulers import TrialScheduler
 from nnray.store.files import path_of
 from nnray.store.record import Record
 from nnray.sweep.planning.plan import Plan
-from nnray.sweep.scheduling.steering import Steering, folder_of
+from nnray.sweep.scheduling.steering import Steering, View, folder_of
 from nnray.training.exploitation import in_effect, order_exploit
 from nnray.trial.configuration import resolve
 from nnray.trial.yaml_loader import load_yaml
@@ -53,6 +53,22 @@ class PopulationSteering(Steering):
         for other in controller.get_trials():
             self._keep_order(other)
         return decision
+
+    def choose_trial_to_run(self, tune_controller: TrialRunnerWrapper) -> Any:
+        """Return the trial that the scheduler wants.
+
+        A synchronous population changes when the last one has reported. If that one fails instead, all others would
+        wait for ever: the scheduler is told again of one of them.
+        """
+        trial = super().choose_trial_to_run(tune_controller)
+        if trial is not None:
+            return trial
+        live = [other for other in tune_controller.get_trials() if not other.is_finished()]
+        waiting = [other for other in live if other.status == other.PAUSED]
+        if not waiting or len(waiting) < len(live):
+            return None
+        self.decide(View(tune_controller), waiting[0], self._last[waiting[0].trial_id])
+        return super().choose_trial_to_run(tune_controller)
 
     def _keep_order(self, trial: Any) -> None:
         """Turn what the scheduler has made of ``trial.config`` into an order, if it has changed it."""

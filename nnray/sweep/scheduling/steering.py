@@ -80,7 +80,7 @@ class Steering(NotSaved, TrialScheduler):
 
     def on_trial_add(self, tune_controller: TrialRunnerWrapper, trial: Any) -> None:
         """Tell of a trial, and of the epochs that it has behind it from an earlier run."""
-        controller = _View(tune_controller)
+        controller = View(tune_controller)
         self.scheduler.on_trial_add(controller, trial)
         if trial.trial_id not in self._last:
             tell_rows(self.scheduler, controller, trial, read_rows(folder_of(trial.config).metrics))
@@ -92,7 +92,7 @@ class Steering(NotSaved, TrialScheduler):
         self._check_metric(metrics)
         worker = trial.temporary_state.ray_actor
         if trial.trial_id not in self._stopping:
-            decision = self.decide(_View(tune_controller), trial, epoch)
+            decision = self.decide(View(tune_controller), trial, epoch)
             if decision == TrialScheduler.PAUSE or trial.status == trial.PAUSED:
                 return self._pause(tune_controller, trial, worker, decision)
             if decision != TrialScheduler.STOP:
@@ -109,23 +109,23 @@ class Steering(NotSaved, TrialScheduler):
         """Tell that a trial has ended by itself."""
         last = self._last.get(trial.trial_id)
         if last is None or result.get("outcome") not in ("completed", "stopped"):
-            self.scheduler.on_trial_error(_View(tune_controller), trial)
+            self.scheduler.on_trial_error(View(tune_controller), trial)
         else:
-            self.scheduler.on_trial_complete(_View(tune_controller), trial, last)
+            self.scheduler.on_trial_complete(View(tune_controller), trial, last)
 
     def on_trial_remove(self, tune_controller: TrialRunnerWrapper, trial: Any) -> None:
         """Stop a trial that is paused."""
         self._await(trial)
         settle_stopped(folder_of(trial.config))
-        self.scheduler.on_trial_remove(_View(tune_controller), trial)
+        self.scheduler.on_trial_remove(View(tune_controller), trial)
 
     def on_trial_error(self, tune_controller: TrialRunnerWrapper, trial: Any) -> None:
         """Tell that the worker of a trial has died."""
-        self.scheduler.on_trial_error(_View(tune_controller), trial)
+        self.scheduler.on_trial_error(View(tune_controller), trial)
 
     def choose_trial_to_run(self, tune_controller: TrialRunnerWrapper) -> Any:
         """Return the trial that the scheduler wants, once its former worker has let go of it."""
-        trial = self.scheduler.choose_trial_to_run(_View(tune_controller))
+        trial = self.scheduler.choose_trial_to_run(View(tune_controller))
         if trial is not None and trial.trial_id in self._leaving:
             if not ray.wait([self._leaving[trial.trial_id]], timeout=0)[0]:
                 return None
@@ -173,7 +173,7 @@ def folder_of(config: dict[str, Any]) -> TrialPaths:
     return TrialPaths(path_of(config["folder"]))
 
 
-class _View:
+class View:
     """The controller as a scheduler sees it: without a search that PBT would refuse and BOHB would talk to."""
 
     def __init__(self, controller: TrialRunnerWrapper) -> None:
@@ -183,11 +183,13 @@ class _View:
         return getattr(self._controller, name)
 
     @property
-    def search_alg(self) -> _View:
+    def search_alg(self) -> View:
+        """The search, which has no part in it here."""
         return self
 
     @property
-    def searcher(self) -> _View:
+    def searcher(self) -> View:
+        """The searcher, as :attr:`search_alg`."""
         return self
 
     def on_pause(self, trial_id: str) -> None:

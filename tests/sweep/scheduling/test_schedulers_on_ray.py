@@ -157,6 +157,18 @@ def _records(store: StorePaths) -> dict[str, dict[str, Any]]:
     return {path.parent.name: json.loads(path.read_text()) for path in store.trials.glob("*/record.json")}
 
 
+def test_a_population_does_not_wait_for_a_trial_that_failed(
+    folder: Path, ray_session: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write(folder, {**PBT, "synch": True})
+    file = folder / "study.py"
+    file.write_text(file.read_text().replace("grid(0.03, 0.0001, 0.02, 0.001, 0.01, 0.0003)", "grid(0.03, 0.01, 1e30)"))
+    assert main(["sweep", "study.py", "--resources", "cpu=2"]) == 1  # one after another: the last one fails
+    trials = _trials(folder / "nnray-store")
+    assert list(trials["status"]) == ["completed", "completed", "failed"]
+    assert trials["cause"].iloc[-1] == "diverged"
+
+
 def test_a_metric_that_is_never_reported_ends_the_sweep(
     folder: Path, ray_session: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
