@@ -4,6 +4,6 @@ from analysis.extracted import Extracted
 from analysis.jobs.own import Job, job
 from analysis.networks import Network, Networks, open  # noqa: A004 - called as analysis.open
 from analysis.pool import Actors
-from analysis.results import LayerFigures, Pairs
+from analysis.results import LayerFigures, Pairs, Paths
 
-__all__ = ["Actors", "Extracted", "Job", "LayerFigures", "Network", "Networks", "Pairs", "job", "open"]
+__all__ = ["Actors", "Extracted", "Job", "LayerFigures", "Network", "Networks", "Pairs", "Paths", "job", "open"]

@@ -18,7 +18,8 @@ from nnray.store.store import Store
 
 if TYPE_CHECKING:
     from analysis.extracted import Extracted
-    from analysis.results import LayerFigures, Pairs
+    from analysis.results import LayerFigures, Pairs, Paths
+    from analysis.weights.distances import WeightKind
     from nnray.graph import GraphModule
 
 Epochs = Literal["last", "best", "all"] | Sequence[int]
@@ -188,6 +189,12 @@ class Networks:
 
         return cka(self, layers, **options)
 
+    def compare(self, measure: str | Callable[..., Any], layers: str | Sequence[str] = "*", **options: Any) -> Pairs:
+        """Return a measure of every layer with every other: see :func:`analysis.jobs.compare.compare`."""
+        from analysis.jobs.compare import compare
+
+        return compare(self, measure, layers, **options)
+
     def figures(self, layers: str | Sequence[str] = "*", **options: Any) -> LayerFigures:
         """Return figures of every layer, such as its dimension: see :func:`analysis.jobs.figures.figures`."""
         from analysis.jobs.figures import figures
@@ -200,6 +207,24 @@ class Networks:
 
         return stitching(self, layers, **options)
 
+    def weight_distances(self, kind: WeightKind = "l2", **options: Any) -> Pairs:
+        """Return how far apart weights are: see :func:`analysis.jobs.weight_distances.weight_distances`."""
+        from analysis.jobs.weight_distances import weight_distances
+
+        return weight_distances(self, kind, **options)
+
+    def connectivity(self, **options: Any) -> Paths:
+        """Return loss and accuracy between networks: see :func:`analysis.jobs.connectivity.connectivity`."""
+        from analysis.jobs.connectivity import connectivity
+
+        return connectivity(self, **options)
+
+    def ntk_alignment(self, **options: Any) -> Pairs:
+        """Return the alignment of tangent kernels: see :func:`analysis.jobs.ntk.ntk_alignment`."""
+        from analysis.jobs.ntk import ntk_alignment
+
+        return ntk_alignment(self, **options)
+
     def map(self, function: Callable[..., Any], layers: str | Sequence[str] = (), **options: Any) -> pd.DataFrame:
         """Run a function of a network and its layers: see :func:`analysis.jobs.mapping.map_networks`."""
         from analysis.jobs.mapping import map_networks
@@ -208,6 +233,19 @@ class Networks:
 
     def __len__(self) -> int:
         return len(self._chosen)
+
+    def __or__(self, other: Networks) -> Networks:
+        """Return the networks of both, each once.
+
+        Raises:
+            AnalysisError: If they are of different stores.
+        """
+        if other.store != self.store:
+            raise AnalysisError(f"networks of {self.store} and of {other.store} cannot be studied together")
+        tables = [networks._checkpoints.loc[networks._chosen].assign(_own=True) for networks in (self, other)]
+        rest = [networks._checkpoints.assign(_own=False) for networks in (self, other)]
+        table = pd.concat([*tables, *rest], ignore_index=True).drop_duplicates(["trial", "epoch"], ignore_index=True)
+        return Networks(self._store, table.drop(columns="_own"), table.index[table["_own"]])
 
     def __iter__(self) -> Iterator[Network]:
         columns = ["trial", "epoch", *(["name"] if "name" in self._checkpoints.columns else [])]

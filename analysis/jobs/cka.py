@@ -95,8 +95,8 @@ def cka(
         if not places:
             raise AnalysisError(f"no network could be used: {errors[0][3]}" if errors else "there are no layers")
         values = _all_pairs(files, memory, pool)
-    result = Pairs(pairs_frame(places, values))
-    result.errors = errors_frame(errors)
+    result = Pairs(pairs_frame(places, places, {"value": values}))
+    result.errors, result.networks = errors_frame(errors), networks.frame
     result.attrs["folder"] = str(folder.path)
     folder.write_table("result", pa.Table.from_pandas(result, preserve_index=False))
     folder.write_table(ERRORS, pa.Table.from_pandas(result.errors, preserve_index=False))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -15,6 +17,7 @@ from analysis.pool import Actors
 from analysis.probes import linear_probe
 from analysis.results import LayerFigures, errors_frame
 from analysis.stimuli import Data
+from analysis.uncertainty import Resampling, Way
 from nnray.errors import AnalysisError, did_you_mean
 
 Figure = Callable[[torch.Tensor, torch.Tensor | None], float]
@@ -53,6 +56,9 @@ def figures(
     data: Data = "test",
     n: int | None = None,
     seed: int = 0,
+    interval: Way | None = None,
+    resamples: int = 200,
+    level: float = 0.95,
     name: str | None = None,
     actors: Actors | None = None,
 ) -> LayerFigures:
@@ -64,7 +70,11 @@ def figures(
         which: Names of :data:`FIGURES`.
         data: What the networks are shown: see :func:`analysis.stimuli.make_stimuli`.
         n: How many images; None for all.
-        seed: Of the choice and the order of the images.
+        seed: Of the choice and the order of the images, and of what is drawn for intervals.
+        interval: ``bootstrap`` or ``split-half`` give each figure ``x`` the columns ``x/low`` and ``x/high``: see
+            :mod:`analysis.uncertainty`. Probes take no bootstrap: copies of an image would be fit and left out.
+        resamples: How many choices of images make an interval.
+        level: The share of the choices' figures within the interval.
         name: The folder under ``analysis/`` in the store.
         actors: Where to compute; by default in this process.
 
@@ -75,6 +85,11 @@ def figures(
     for figure in names:
         if figure not in FIGURES:
             raise AnalysisError(f"there is no figure {figure!r}{did_you_mean(figure, FIGURES)}")
+    arguments: dict[str, Any] = {"which": names}
+    if interval is not None:
+        arguments["interval"] = asdict(Resampling(interval, resamples, level, seed))
+        if interval == "bootstrap" and "probe" in names:
+            raise AnalysisError("probe: copies of an image would be both fit and left out; take interval='split-half'")
     frame = map_networks(
         networks,
         layer_figures,
@@ -84,19 +99,23 @@ def figures(
         seed=seed,
         name=name,
         actors=actors,
-        arguments={"which": names},
+        arguments=arguments,
     )
     failures = [tuple(failure.values()) for failure in frame.attrs["errors"]]
     partly = frame[frame["error"].notna()]
     failures += list(partly[["trial", "epoch", "layer", "error"]].itertuples(index=False, name=None))
     result = LayerFigures(frame.drop(columns="error"))
     result.attrs = {"folder": frame.attrs["folder"]}
-    result.errors = errors_frame(failures)
+    result.errors, result.networks = errors_frame(failures), networks.frame
     return result
 
 
 def layer_figures(
-    network: Network, activations: dict[str, torch.Tensor], shown: Shown, which: Sequence[str]
+    network: Network,
+    activations: dict[str, torch.Tensor],
+    shown: Shown,
+    which: Sequence[str],
+    interval: dict[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Return a row per layer; a figure that cannot be had is empty, and ``error`` says why."""
     rows: list[dict[str, Any]] = []
@@ -106,8 +125,19 @@ def layer_figures(
         for name in which:
             try:
                 row[name] = FIGURES[name](values, shown.labels)
+                if interval is not None:
+                    row |= _interval(name, values, shown.labels, Resampling(**interval))
             except ValueError as error:
-                row[name] = float("nan")
+                row.setdefault(name, float("nan"))
                 reasons.append(f"{name}: {error}")
         rows.append({**row, "error": "; ".join(reasons) or None})
     return pd.DataFrame(rows)
+
+
+def _interval(name: str, values: torch.Tensor, labels: torch.Tensor | None, how: Resampling) -> dict[str, float]:
+    drawn = []
+    for number in range(how.count):
+        index = how.index(number, len(values))
+        drawn.append(FIGURES[name](values[index], None if labels is None else labels[index]))
+    low, high = how.ends(np.asarray(drawn))
+    return {f"{name}/low": float(low), f"{name}/high": float(high)}

@@ -36,6 +36,11 @@ class PairMeasure(ABC):
     symmetric: ClassVar[bool] = True
 
     @property
+    def name(self) -> str:
+        """What folders are called after it."""
+        return type(self).__name__.lower()
+
+    @property
     def fewest(self) -> int:
         """The fewest samples it can do with."""
         return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,11 @@ class Own(PairMeasure):
         """How errors call it."""
         return getattr(self.function, "__name__", type(self.function).__name__)
 
+    @property
+    def name(self) -> str:
+        """What folders are called after it."""
+        return re.sub(r"[^A-Za-z0-9]+", "_", self.title).strip("_") or "compare"
+
     def kept(self, x: Array) -> Tensors:
         """Return the activations."""
         features(x)  # which refuses what is not finite
@@ -60,7 +66,10 @@ class Own(PairMeasure):
 
     def between(self, a: Tensors, b: Tensors) -> float:
         """Return what the function returns."""
-        return float(self.function(a["x"], b["x"]))
+        try:
+            return float(self.function(a["x"], b["x"]))
+        except Exception as error:  # a person's own: one pair's failure is not the end of the others
+            raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def measure_of(measure: str | Callable[..., Any] | PairMeasure, **options: Any) -> PairMeasure:

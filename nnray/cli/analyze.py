@@ -1,8 +1,12 @@
 """Study the layers of a sweep's networks; what is computed already is not computed again.
 
   nnray analyze cka --sweep digits --layers 'block*' --plot cka.pdf         every layer against every other
+  nnray analyze compare --sweep digits --measure svcca --option variance=0.9 --same layer   pairs by any measure
   nnray analyze figures --sweep digits --which participation_ratio,two_nn   figures of every layer
   nnray analyze probe --sweep digits --epochs all                           what a linear probe reads, by epoch
+  nnray analyze weights --sweep digits --which cosine                distances of weights: l2, relative, cosine
+  nnray analyze connectivity --sweep digits --where 'width == 16'    loss between networks, also with units permuted
+  nnray analyze ntk --sweep digits -n 64                             alignment of neural tangent kernels
   nnray analyze stitch --sweep digits --layers '*.relu' --kinds affine,low-rank   first layers of one, last of another
   nnray analyze extract --sweep digits --layers '*.relu' --dtype float16    layers on disk, for your own programs
   nnray analyze job.py --sweep digits                                       functions marked with @analysis.job
@@ -14,6 +18,7 @@ some could not (errors.parquet tells why), 2 for a mistake in the input.
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +33,8 @@ if TYPE_CHECKING:
 
     import analysis
 
-KINDS = ("cka", "figures", "probe", "stitch", "extract")
-PICTURED, PICTURES = ("cka", "figures", "probe"), (".pdf", ".svg", ".png")
+KINDS = ("cka", "compare", "figures", "probe", "weights", "connectivity", "ntk", "stitch", "extract")
+PICTURED, PICTURES = KINDS[:-2], (".pdf", ".svg", ".png", ".html")
 _FIRST_ROWS = 10
 
 
@@ -54,12 +59,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", metavar="B", type=int, default=128, help="cka: images in a minibatch (128)")
     parser.add_argument("--kernel", choices=("linear", "rbf"), default="linear", help="cka: the kernel (linear)")
     parser.add_argument("--biased", action="store_true", help="cka: the biased estimate of HSIC")
-    parser.add_argument("--which", metavar="A,B,...", help="figures: their names")
+    parser.add_argument("--measure", metavar="NAME", help="compare: svcca, procrustes, rsa, ... (required)")
+    parser.add_argument(
+        "--option", metavar="NAME=VALUE", action="append", default=[], help="compare: of the measure (repeatable)"
+    )
+    parser.add_argument("--same", metavar="A,B", help="pairs of the same layer, trial or epoch alone")
+    parser.add_argument("--against", metavar="TRIAL,...", help="these networks with all, not all with all")
+    parser.add_argument("--interval", choices=("bootstrap", "split-half"), help="compare, figures, probe: low and high")
+    parser.add_argument("--resamples", metavar="N", type=int, default=200, help="of intervals (200)")
+    parser.add_argument("--which", metavar="A,B,...", help="figures: their names; weights: l2, relative or cosine")
     parser.add_argument("--kinds", metavar="A,B,...", help="stitch: affine, orthogonal, low-rank (affine)")
     parser.add_argument("--stages", metavar="A,B,...", help="stitch: random, least-squares, trained (all)")
     parser.add_argument("--reduce", choices=("mean", "max", "flatten"), help="extract: over places")
     parser.add_argument("--dtype", default="float32", help="extract: of what is kept (float32)")
-    parser.add_argument("--plot", metavar="FILE", help="a picture of the result: .pdf, .svg, .png")
+    parser.add_argument("--plot", metavar="FILE", help="a picture of the result: .pdf, .svg, .png, .html")
     parser.add_argument("--dry-run", action="store_true", help="print which networks and layers, and do nothing")
     add_store_option(parser)
 
@@ -76,6 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.what.endswith(".py"):
         _refuse_what_jobs_say(arguments)
+    if arguments.what == "compare" and arguments.measure is None:
+        from analysis.similarity import MEASURES
+
+        raise AnalysisError(f"--measure: compare by which measure? {', '.join(MEASURES)}")
     if arguments.plot:
         _check_picture(Path(arguments.plot), arguments.what)
     make_importable(Path.cwd())
@@ -112,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         failed = _tell(arguments.what, result, result.errors.to_dict("records"), console)
         if arguments.plot:
-            result.plot().savefig(arguments.plot)
+            result.save(arguments.plot)
             console.print(f"picture: {arguments.plot}", markup=False, soft_wrap=True)
     return EXIT_FAILED_TRIALS if failed else EXIT_OK
 
@@ -167,10 +184,50 @@ def _built_in(networks: analysis.Networks, arguments: argparse.Namespace, actors
         return networks.cka(
             layers, batch_size=arguments.batch_size, kernel=arguments.kernel, unbiased=not arguments.biased, **shown
         )
+    pairs: dict[str, Any] = {"same": arguments.same.split(",") if arguments.same else ()}
+    if arguments.against is not None:
+        pairs["against"] = _against(arguments)
+    if arguments.what == "weights":
+        return networks.weight_distances(arguments.which or "l2", name=arguments.name, actors=actors, **pairs)
+    if arguments.what == "connectivity":
+        return networks.connectivity(**pairs, **shown)
+    if arguments.what == "ntk":
+        return networks.ntk_alignment(**pairs, **{**shown, "n": arguments.n or 64})
+    if arguments.what == "compare":
+        return networks.compare(
+            arguments.measure,
+            layers,
+            **pairs,
+            interval=arguments.interval,
+            resamples=arguments.resamples,
+            **_options(arguments.option),
+            **shown,
+        )
     if arguments.what == "extract":
         return networks.extract(layers, reduce=arguments.reduce, dtype=arguments.dtype, **shown)
     which = "probe" if arguments.what == "probe" else arguments.which
-    return networks.figures(layers, **({"which": which.split(",")} if which else {}), **shown)
+    chosen = {"which": which.split(",")} if which else {}
+    return networks.figures(layers, **chosen, interval=arguments.interval, resamples=arguments.resamples, **shown)
+
+
+def _against(arguments: argparse.Namespace) -> analysis.Networks:
+    import analysis
+
+    return analysis.open(arguments.store, arguments.against.split(","), epochs=_epochs(arguments.epochs))
+
+
+def _options(words: list[str]) -> dict[str, Any]:
+    """Return options of a measure: numbers where they are numbers."""
+    options = {}
+    for word in words:
+        name, sign, text = word.partition("=")
+        if not sign:
+            raise AnalysisError(f"--option: {word!r} is no NAME=VALUE")
+        try:
+            options[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            options[name] = text
+    return options
 
 
 def _epochs(text: str) -> Any:

@@ -50,6 +50,29 @@ def test_cka_of_a_sweep(store, capsys):
     assert main(words) == 0
 
 
+def test_pairs_by_a_measure(store, capsys):
+    words = ["analyze", "compare", "--sweep", "small", "--measure", "svcca", "--option", "variance=0.9"]
+    words += ["--layers", "linear", "-n", "99", "--same", "layer", "--interval", "bootstrap", "--resamples", "9"]
+    assert main([*words, "--against", analysis.open()[0].trial, "--name", "s", "--plot", "s.pdf"]) == 0
+    table = pd.read_parquet(store / "analysis/s/result.parquet")
+    assert len(table) == 4
+    assert table["value"][0] == pytest.approx(1)
+    assert (table["low"] <= table["high"]).all()
+    assert Path("s.pdf").stat().st_size
+    assert (
+        main(["analyze", "compare", "--measure", "procrustes", "--option", "kind=squared", "--layers", "linear"]) == 0
+    )
+    assert "analysis/procrustes-" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["weights", "--which", "cosine"], ["connectivity", "-n", "40"], ["ntk", "-n", "8"]])
+def test_networks_as_wholes(store, words):
+    cnns = ["--sweep", "small", "--where", "model == 'nnray.models.SimpleCNN'"]
+    assert main(["analyze", *words, *cnns, "--name", "w", "--plot", "w.html"]) == 0
+    assert len(pd.read_parquet(store / "analysis/w/result.parquet")) >= 4
+    assert "Plotly.newPlot" in Path("w.html").read_text()
+
+
 def test_probes_by_epoch(store):
     assert main(["analyze", "probe", "--sweep", "small", "--layers", "linear", "--epochs", "all", "--name", "p"]) == 0
     table = pd.read_parquet(store / "analysis/p/result.parquet")
@@ -110,9 +133,15 @@ def test_a_dry_run_names_layers_and_writes_nothing(store, capsys):
         (["cka", "--epochs", "first"], "--epochs: 'first' is none of"),
         (["figures", "--which", "probes"], "did you mean 'probe'"),
         (["cka", "--layers", "linera"], "no network could be used"),
-        (["cka", "--plot", "cka.pfd"], "a picture ends in .pdf, .svg, .png"),
+        (["cka", "--plot", "cka.pfd"], "a picture ends in .pdf, .svg, .png, .html"),
         (["cka", "--plot", "nowhere/cka.pdf"], "there is no folder nowhere"),
         (["extract", "--plot", "cka.pdf"], "extract has no picture"),
+        (["compare"], "--measure: compare by which measure? linear_cka, rbf_cka"),
+        (["compare", "--measure", "svca"], "did you mean 'svcca'"),
+        (["compare", "--measure", "svcca", "--option", "variance"], "--option: 'variance' is no NAME=VALUE"),
+        (["compare", "--measure", "svcca", "--option", "kind=1"], "svcca has no option 'kind'"),
+        (["compare", "--measure", "rsa", "--same", "name"], "same: there is no 'name'"),
+        (["compare", "--measure", "rsa", "--against", "ffff"], "there is no sweep or trial 'ffff'"),
         (["cka", "--actors", "-1"], "-1 is no number of actors"),
     ],
 )
