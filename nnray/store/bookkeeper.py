@@ -49,6 +49,21 @@ class BooksReport:
         return json.dumps(asdict(self))
 
 
+class Pace:
+    """Says when the tables may be written again: not at once, and in a small part of the time."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def wait_s(self) -> float:
+        """Return the seconds until then."""
+        return max(0.0, self._next - time.monotonic())
+
+    def worked(self, seconds: float) -> None:
+        """Take note that writing took so many seconds of a processor."""
+        self._next = time.monotonic() + max(INTERVAL_S, seconds / SHARE)
+
+
 class Bookkeeper:
     """Keeps the tables and the MLflow runs of ``sweep`` at what the trial folders say.
 
@@ -61,7 +76,7 @@ class Bookkeeper:
     """
 
     def __init__(self, store: StorePaths, sweep: str, mlflow_uri: str | None = None) -> None:
-        self._next_flush = 0.0
+        self._pace = Pace()
         self._report: BooksReport | None = None
         self._thread = MirrorThread(store, check_sweep_name(sweep), mlflow_uri)
         self._tables = TableKeeper(store, sweep, self._thread.submit)
@@ -81,16 +96,14 @@ class Bookkeeper:
         Returns:
             Seconds until the next call can do something.
         """
-        wait = self._next_flush - time.monotonic()
-        if wait > 0:
+        if wait := self._pace.wait_s():
             return wait
         first, started = not self._tables.are_written, time.thread_time()
         if not self.is_up_to_date:
             self._tables.update()
         # The first time is no measure: it loads the libraries and reads every folder.
-        wait = INTERVAL_S if first else max(INTERVAL_S, (time.thread_time() - started) / SHARE)
-        self._next_flush = time.monotonic() + wait
-        return wait
+        self._pace.worked(0.0 if first else time.thread_time() - started)
+        return self._pace.wait_s()
 
     def close(self, runners_end_in_s: float = 0.0, patience_s: float = 60.0) -> BooksReport:
         """Bring everything up to the folders of all trials that the sweep lists, and end.

@@ -36,7 +36,7 @@ def read_rows(path: Path) -> list[Row]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and type(row.get("epoch")) is int:
+        if isinstance(row, dict) and type(row.get("epoch")) is int and 0 <= row["epoch"] < 2**63:
             rows.append(row)
     return rows
 

@@ -11,12 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from nnray.store.columns import Kind, cast, common_type, free_name, infer_array, string_array
-from nnray.store.files import replacing
-from nnray.store.listed_trial import TIMESTAMP, ListedTrial
+from nnray.store.listed_trial import TIMESTAMP, Layout, ListedTrial
 from nnray.store.metrics_log import HYPER, ROW_KEYS, default_mode
+from nnray.store.parquet_file import write_parquet
 from nnray.trial.paths import StorePaths, checkpoint_name
 
 CONFIG, BEST = "config/", "best/"
@@ -34,8 +33,6 @@ METRIC_KEY, MODE_KEY = "nnray.metric", "nnray.mode"
 
 _COORDINATES = 4
 """The table of metrics begins with so many columns that are no metrics."""
-_ROW_GROUP = 131_072
-"""Rows that readers can skip or read beside others."""
 
 
 def sweeps_with_tables(store: StorePaths) -> list[str]:
@@ -57,13 +54,7 @@ def write_tables(store: StorePaths, sweep: str, trials: Sequence[ListedTrial]) -
     for kind, table in zip(TABLES, (metrics, checkpoints, trials_table(trials)), strict=True):
         path = store.table(sweep, kind)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as beside:
-            pq.write_table(
-                table.replace_schema_metadata(metadata),
-                beside,
-                row_group_size=_ROW_GROUP,
-                use_dictionary=[field.name for field in table.schema if field.type != pa.float64()],
-            )
+        write_parquet(table.replace_schema_metadata(metadata), path)
 
 
 def trials_table(trials: Sequence[ListedTrial]) -> pa.Table:
@@ -87,19 +78,21 @@ def trials_table(trials: Sequence[ListedTrial]) -> pa.Table:
     for key in dict.fromkeys(key for config in configs for key in config):
         columns[CONFIG + key] = infer_array([config.get(key) for config in configs], if_all_null=pa.string())
 
-    layouts = [listed.metrics.layout for listed in trials]
+    layouts, of_trials = _layouts(trials)
     metrics = _metric_names(trials)
-    places = {layout: {name: place for place, name in enumerate(layout.names)} for layout in set(layouts)}
     reserved = {*columns, *(BEST + metric for metric in metrics)}
+    found = {}
     for metric in metrics:
-        found = [places[layout].get(metric) for layout in layouts]
-        last = [None if at is None else listed.metrics.last[at] for at, listed in zip(found, trials, strict=True)]
+        places = [layout.names.index(metric) if metric in layout.names else None for layout in layouts]
+        found[metric] = [places[number] for number in of_trials]
+        pairs = zip(found[metric], trials, strict=True)
+        last = [None if at is None else listed.metrics.last[at] for at, listed in pairs]
         columns[free_name(metric, {*reserved, *columns})] = infer_array(last, if_all_null=pa.float64())
     for metric in metrics:
         if metric.startswith(HYPER):
             continue
-        found = [places[layout].get(metric) for layout in layouts]
-        best = [None if at is None else listed.metrics.best[at] for at, listed in zip(found, trials, strict=True)]
+        pairs = zip(found[metric], trials, strict=True)
+        best = [None if at is None else listed.metrics.best[at] for at, listed in pairs]
         columns[BEST + metric] = infer_array(best, if_all_null=pa.float64())
     return pa.table(columns)
 
@@ -112,14 +105,14 @@ def metrics_table(trials: Sequence[ListedTrial]) -> pa.Table:
         "step": _joined([listed.metrics.steps for listed in trials], pa.int64()),
         "time": _joined([listed.metrics.times for listed in trials], TIMESTAMP),
     }
-    layouts = dict.fromkeys(listed.metrics.layout for listed in trials)
+    layouts, of_trials = _layouts(trials)
     for metric in _row_metrics(trials):
-        places = {layout: layout.names.index(metric) for layout in layouts if metric in layout.names}
-        kinds = frozenset[Kind]().union(*(layout.kinds[place] for layout, place in places.items()))
-        dtype = common_type(kinds, if_all_null=pa.float64())
+        places = [layout.names.index(metric) if metric in layout.names else None for layout in layouts]
+        present = [layout.kinds[place] for layout, place in zip(layouts, places, strict=True) if place is not None]
+        dtype = common_type(frozenset[Kind]().union(*present), if_all_null=pa.float64())
         arrays = []
-        for listed in trials:
-            place = places.get(listed.metrics.layout)
+        for listed, number in zip(trials, of_trials, strict=True):
+            place = places[number]
             held = pa.nulls(len(listed.metrics.epochs)) if place is None else listed.metrics.values[place]
             arrays.append(cast(held, dtype))
         columns[free_name(metric, columns)] = _joined(arrays, dtype)
@@ -154,6 +147,13 @@ def checkpoints_table(trials: Sequence[ListedTrial], metrics: pa.Table) -> pa.Ta
     for metric, name in zip(_row_metrics(trials), of_metrics, strict=True):
         columns[free_name(metric, columns)] = found[name]
     return pa.table(columns)
+
+
+def _layouts(trials: Sequence[ListedTrial]) -> tuple[list[Layout], list[int]]:
+    """Return the different layouts of the trials, and which of them each trial has."""
+    numbers: dict[Layout, int] = {}
+    of_trials = [numbers.setdefault(listed.metrics.layout, len(numbers)) for listed in trials]
+    return list(numbers), of_trials
 
 
 def _metric_names(trials: Sequence[ListedTrial]) -> list[str]:
