@@ -6,6 +6,7 @@ Trials whose folders are damaged are named and left out; the exit status is 1 th
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -61,18 +62,26 @@ def _remove_unlisted(store: StorePaths, listed: set[str]) -> None:
             print(f"{table.parent.name}: no trial is listed in it any more; removed its tables")
 
 
+def _processes(folders: int) -> int:
+    """Return how many processes read so many folders: one is started in the time in which a thousand are read."""
+    return max(1, min(os.cpu_count() or 1, folders // 1000))
+
+
 def _rebuild(store: StorePaths, sweep: str, mlflow_uri: str | None, progress: Progress) -> bool:
     """Rebuild one sweep and tell what came out; return whether everything is in its place."""
     from nnray.store.bookkeeper import rebuild
+    from nnray.store.membership import members
 
-    folders = progress.add_task(f"{sweep}: trials", total=None)
-    runs = progress.add_task(f"{sweep}: MLflow", total=None)
+    count = sum(1 for _ in members(store, sweep))
+    folders = progress.add_task(f"{sweep}: trials", total=count)
+    runs = progress.add_task(f"{sweep}: MLflow", total=count)
     report = rebuild(
         store,
         sweep,
         mlflow_uri,
         on_read=lambda: progress.advance(folders),
         on_mirrored=lambda: progress.advance(runs),
+        processes=_processes(count),
     )
     if report.problem is None:
         print(f"{sweep}: {report.trials} trials in tables, {report.mirrored} in MLflow")
