@@ -2,8 +2,8 @@
 
 The header holds a CRC-32 of each tensor: of its name, type and shape as well as of its bytes, so that whatever a
 flipped bit makes of the file, no tensor but the one that was saved is ever returned. With a checksum per tensor a layer
-can be checked that is read alone. CRC-32 finds accidents, as it does in zip files, at 4 GB/s (SHA-256: 1.8 GB/s); a forger
-could write whatever checksum he needs beside his tensors.
+can be checked that is read alone. CRC-32 finds accidents, as it does in zip files, at 4 GB/s (SHA-256: 1.8 GB/s); a
+forger could write whatever checksum he needs beside his tensors.
 """
 
 from __future__ import annotations

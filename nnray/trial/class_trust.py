@@ -120,7 +120,7 @@ def _found(path: str) -> Any:
     parts = path.split(".")
     for length in range(len(parts) - 1, 0, -1):
         try:
-            found = importlib.import_module(".".join(parts[:length]))
+            found: Any = importlib.import_module(".".join(parts[:length]))
         except ModuleNotFoundError:
             continue
         except (Exception, SystemExit):  # whatever a person's own module raises
