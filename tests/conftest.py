@@ -10,6 +10,7 @@ os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "RAY
 
 import multiprocessing
 from collections.abc import Callable, Iterator
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,19 @@ def bucket(object_store: ObjectStore) -> str:
 
 
 @pytest.fixture(scope="session")
-def in_child() -> Callable[..., int]:
-    """Run a function in a fresh process that has PyTorch and Lightning loaded; returns its exit code (-9 if killed)."""
+def processes() -> BaseContext:
+    """What makes fresh processes that have PyTorch and Lightning loaded."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["user_code", "nnray.training.runner", "nnray.trial.components"])
+    return context
+
+
+@pytest.fixture(scope="session")
+def in_child(processes: BaseContext) -> Callable[..., int]:
+    """Run a function in a fresh process; returns its exit code (-9 if killed)."""
 
     def run(function: Callable[..., Any], *arguments: Any) -> int:
-        process = context.Process(target=function, args=arguments)
+        process = processes.Process(target=function, args=arguments)
         process.start()
         process.join(120)
         assert process.exitcode is not None, "the child hangs"

@@ -1,4 +1,4 @@
-"""The commands that are working on a store: each has a file whose lock lives as long as it does."""
+"""The commands that are working on a store: each holds a claim for as long as it lives."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from nnray.store.claim import Claim, claim_owner, is_claimed
+from nnray.store.claim import Claim, claim_owner, claims_in, forget_claim, is_claimed
 from nnray.store.stop_request import StopRequest
 from nnray.trial.paths import StorePaths
 
+_SUFFIX = ".json"
 _ABANDONED_S = 60.0
-"""Age from which the file of a command that does not run is removed: a younger one may be about to be locked."""
+"""Age from which the lock's file of a command that does not run is removed: a younger one may be about to be locked."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Command:
     """A command that trains the trials of a sweep.
 
     Attributes:
-        path: Its file in the store.
+        path: Its claim in the store.
         sweep: What it works on.
     """
 
@@ -34,7 +35,7 @@ class Command:
     @classmethod
     def new(cls, store: StorePaths, sweep: str) -> Command:
         """Return a command that nobody knows of yet."""
-        return cls(store.commands / f"{uuid4().hex[:16]}.json", sweep)
+        return cls(store.commands / f"{uuid4().hex[:16]}{_SUFFIX}", sweep)
 
     @property
     def requests(self) -> Path:
@@ -71,13 +72,13 @@ class Command:
                 yield
             finally:
                 self.requests.unlink(missing_ok=True)
-                self.path.unlink(missing_ok=True)
+                forget_claim(self.path)
 
 
 def running_commands(store: StorePaths, sweep: str | None = None) -> list[Command]:
     """Return the commands that are training trials, of ``sweep`` or, without a name, of any."""
     found = []
-    for path in sorted(store.commands.glob("*.json")):
+    for path in claims_in(store.commands, _SUFFIX):
         with contextlib.suppress(ValueError):
             owner = json.loads(claim_owner(path) or "{}")
             if sweep in (None, owner.get("sweep")) and "sweep" in owner and is_claimed(path):
@@ -86,8 +87,13 @@ def running_commands(store: StorePaths, sweep: str | None = None) -> list[Comman
 
 
 def _remove_abandoned(folder: Path) -> None:
-    for path in folder.glob("*.json"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _ABANDONED_S and not is_claimed(path):
-                path.with_suffix(".stop").unlink(missing_ok=True)
-                path.unlink()
+    for path in claims_in(folder, _SUFFIX):
+        if not is_claimed(path) and not _is_young(path):
+            path.with_suffix(".stop").unlink(missing_ok=True)
+            forget_claim(path)
+
+
+def _is_young(path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - path.stat().st_mtime < _ABANDONED_S
+    return False  # a lease has no such file, and is held as soon as it is there

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nnray.errors import StoreError, did_you_mean
 from nnray.store.claim import Claim
 from nnray.store.files import write_text
+from nnray.store.format import settle_format
 from nnray.store.links import check_links
 from nnray.store.record import Record, now
 from nnray.store.weights import Tensors, kept_epochs, load_weights, save_weights
@@ -92,6 +93,7 @@ def import_trial(store: StorePaths, configuration: Configuration, state: Tensors
 
 
 def _claimed(paths: TrialPaths) -> Claim:
+    settle_format(paths.store.root)
     paths.folder.mkdir(parents=True, exist_ok=True)
     claim = Claim.acquire(paths.claim)
     if claim is None:

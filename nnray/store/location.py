@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nnray.errors import StoreError
 from nnray.store.files import check_reachable, is_local, path_of
+from nnray.store.format import read_format
 from nnray.trial.paths import StorePaths
 
 DEFAULT_STORE = "nnray-store"
@@ -37,4 +38,5 @@ def existing_store(store: str | Path | None = None) -> StorePaths:
         raise StoreError(f"there is no store at {paths.root}; name one by its {kind} (--store, ${STORE_VARIABLE})")
     if not paths.trials.is_dir() and not paths.tables.is_dir():
         raise StoreError(f"{paths.root} is not a store: it has neither trials nor tables")
+    read_format(paths.root)
     return paths

@@ -7,10 +7,12 @@ kill cut short is not a row: readers pass it over, and the next runner cuts it o
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nnray.store.files import append, write_text
+from nnray.store.files import Fence, append, is_object, unfenced, write_text
 
 Row = dict[str, Any]
 ROW_KEYS = ("epoch", "step", "time")
@@ -21,7 +23,57 @@ HYPER = "hyper/"
 
 def append_row(path: Path, row: Row) -> None:
     """Append ``row``; it is whole for every reader once this returns."""
-    append(path, (json.dumps(row) + "\n").encode())
+    append(path, _line(row).encode())
+
+
+class RowLog:
+    """The rows of a trial while one runner writes them.
+
+    The file is replaced when the runner begins and kept open: a former runner that was cut off, and appends beside its
+    successor, appends to a file that nobody sees any more.
+
+    Args:
+        path: The file.
+        rows: The rows that it has to begin with.
+        fence: Raises if this process may no longer write to the trial.
+    """
+
+    def __init__(self, path: Path, rows: Sequence[Row], fence: Fence = unfenced) -> None:
+        self._path, self._fence = path, fence
+        self._descriptor: int | None = None
+        if is_object(self._path):
+            write_text(path, "".join(map(_line, rows)), fence)
+            return
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+        try:
+            self._descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            write_text(path, "".join(map(_line, rows)), fence)
+            self._descriptor = os.open(path, flags)
+
+    def append(self, row: Row) -> None:
+        """Append ``row``; it is whole for every reader once this returns."""
+        self._fence()
+        if self._descriptor is None:
+            append_row(self._path, row)
+            return
+        _write_all(self._descriptor, _line(row).encode())
+        os.close(os.dup(self._descriptor))  # network file systems show others what was written when a file is closed
+
+    def close(self) -> None:
+        """Let go of the file; a second call does nothing."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _line(row: Row) -> str:
+    return json.dumps(row) + "\n"
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -41,12 +93,9 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def keep_rows_before(path: Path, epoch: int) -> list[Row]:
-    """Drop the rows of ``epoch`` and later, which are going to be trained again, and return the rest."""
-    rows = [row for row in read_rows(path) if row["epoch"] < epoch]
-    if path.exists():
-        write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
-    return rows
+def rows_before(path: Path, epoch: int) -> list[Row]:
+    """Return the rows of the epochs before ``epoch``; those behind are going to be trained again."""
+    return [row for row in read_rows(path) if row["epoch"] < epoch]
 
 
 def metrics_of(row: Row) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from nnray.errors import StoreError
 from nnray.redaction import masked_text
-from nnray.store.files import write_text
+from nnray.store.files import Fence, unfenced, write_text
 from nnray.store.json_files import check_types, read_json
 
 Status = Literal["pending", "running", "completed", "stopped", "failed"]
@@ -81,11 +81,16 @@ class Record:
     data_facts: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
 
-    def write(self, path: Path) -> None:
-        """Replace the file at ``path`` in one step; passwords and tokens in what is text are masked."""
+    def write(self, path: Path, fence: Fence = unfenced) -> None:
+        """Replace the file at ``path`` in one step; passwords and tokens in what is text are masked.
+
+        Args:
+            path: The file.
+            fence: Raises, at the last moment, if this process may no longer write to the trial.
+        """
         values = dataclasses.asdict(self)
         values |= {key: masked_text(values[key]) for key in _TEXTS if values[key]}
-        write_text(path, json.dumps(values, default=_json, indent=1) + "\n")
+        write_text(path, json.dumps(values, default=_json, indent=1) + "\n", fence)
 
     @classmethod
     def read(cls, path: Path) -> Record | None:

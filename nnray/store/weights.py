@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnray.errors import StoreError
-from nnray.store.files import local_file, replacing
+from nnray.store.files import Fence, local_file, unfenced, writing_once
 from nnray.trial.paths import TrialPaths, checkpoint_epoch
 
 if TYPE_CHECKING:
@@ -30,14 +30,20 @@ _CHECKSUMS = "crc32"
 per tensor, in the order of their names."""
 
 
-def save_weights(path: Path, state: Tensors) -> None:
-    """Write a state dict in one step; tensors that share memory are written once each, under their own names."""
+def save_weights(path: Path, state: Tensors, fence: Fence = unfenced) -> None:
+    """Write a state dict in one step; tensors that share memory are written once each, under their own names.
+
+    Args:
+        path: The file. If it is there with the same content, it is left as it is.
+        state: The tensors by name.
+        fence: Raises if this process may no longer write to the trial.
+    """
     from safetensors.torch import save_file
 
     tensors = _unshared(state)
     checksums = " ".join(f"{_checksum(name, tensors[name]):08x}" for name in sorted(tensors))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as beside:
+    with writing_once(path, fence) as beside:
         save_file(tensors, beside, metadata={_CHECKSUMS: checksums})
 
 

@@ -12,7 +12,8 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from nnray.errors import TrialError
-from nnray.store.metrics_log import ROW_KEYS, Row, append_row
+from nnray.store.files import Fence, unfenced
+from nnray.store.metrics_log import ROW_KEYS, Row, RowLog
 from nnray.store.weights import TASK_PREFIX, kept_epochs, save_weights
 from nnray.training.stopping import InterruptTraining
 from nnray.trial.options import CheckpointOptions
@@ -28,9 +29,10 @@ class EpochRecorder(Checkpoint):
         paths: The trial's folder.
         options: Which weights to keep.
         model: The network under study, or None if the task is all there is.
-        rows: The rows of the epochs before a resumption.
+        rows: The rows of the epochs before a resumption; ``metrics.jsonl`` is made to hold just these.
         on_epoch: Called with every new row.
         constants: What each row has beside the metrics.
+        fence: Raises if this process may no longer write to the trial.
     """
 
     def __init__(
@@ -41,15 +43,22 @@ class EpochRecorder(Checkpoint):
         rows: list[Row],
         on_epoch: Callable[[Row], None] | None = None,
         constants: Mapping[str, float] | None = None,
+        fence: Fence = unfenced,
     ) -> None:
         self._paths = paths
         self._options = options
         self._model = model
         self._rows = list(rows)
+        self._fence = fence
+        self._log = RowLog(paths.metrics, self._rows, fence)
         self._on_epoch = on_epoch
         self._constants = dict(constants or {})
         self._loss: torch.Tensor | None = None
         self._in_epoch = False
+
+    def close(self) -> None:
+        """Let go of ``metrics.jsonl``."""
+        self._log.close()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -81,7 +90,7 @@ class EpochRecorder(Checkpoint):
         for name, value in trainer.callback_metrics.items():
             row[f"metric/{name}" if name in ROW_KEYS else name] = float(value)
         row |= self._constants
-        append_row(self._paths.metrics, row)
+        self._log.append(row)
         self._rows.append(row)
         self._check_finite(row)
         if self._options.is_due(row["epoch"]) or row["epoch"] + 1 == trainer.max_epochs:
@@ -113,8 +122,9 @@ class EpochRecorder(Checkpoint):
         candidates = [other for other in self._rows if other["epoch"] in kept or other["epoch"] == epoch]
         chosen = self._chosen(candidates)
         if epoch in chosen:
-            save_weights(self._paths.checkpoint(epoch), weights_of(module, self._model))
+            save_weights(self._paths.checkpoint(epoch), weights_of(module, self._model), self._fence)
         if self._options.rule.kind != "all":
+            self._fence()  # what was kept when this began was this run's or an earlier one's
             for other in kept.keys() - chosen:
                 kept[other].unlink()
 

@@ -6,6 +6,7 @@ import copy
 import functools
 import json
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +16,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from nnray.errors import TrialError
-from nnray.store.metrics_log import HYPER, Row, keep_rows_before
+from nnray.store.files import Fence, unfenced
+from nnray.store.metrics_log import HYPER, Row, rows_before
 from nnray.store.weights import kept_epochs
 from nnray.training.data_parallel import ALONE, Team
 from nnray.training.epoch_recorder import EpochRecorder
@@ -52,6 +54,7 @@ def fit(
     perturbed: Sequence[str] = (),
     loggers: Loggers | None = None,
     team: Team = ALONE,
+    fence: Fence = unfenced,
 ) -> Fitted:
     """Train the network of ``configuration``, from the state kept in ``paths.resume`` if there is one.
 
@@ -67,6 +70,7 @@ def fit(
         perturbed: Dotted keys whose values stand in each row as ``hyper/<key>``, as far as they are numbers.
         loggers: TensorBoard and the like, if they are wanted.
         team: The workers that train the network together, each of which calls this.
+        fence: Called before anything is written to the trial; raises if the trial's claim is lost.
 
     Returns:
         What is to be recorded; ``pending`` if ``on_epoch`` or somebody else asked to be continued later.
@@ -86,19 +90,21 @@ def fit(
     if state is None and team.leads and paths.resume.exists():
         print(f"nnray: {paths.resume} is damaged or of another version; the trial begins anew")
     options = CheckpointOptions(**configuration.values["checkpoint"])
-    resume = ResumeState(paths.resume, state, on_epoch, options.keep_state, options.every_n_steps)
+    resume = ResumeState(paths.resume, state, on_epoch, options.keep_state, options.every_n_steps, fence)
     flat = configuration.flat()
     hyperparameters = {HYPER + key: flat[key] for key in perturbed if isinstance(flat.get(key), (int, float))}
     first: list[pl.Callback] = [resume, *team.callbacks()]
     last: list[pl.Callback] = []
-    if team.leads:
-        first.append(RequestPoll(pending, resume))
-        last.append(_recorder(options, paths, model, resume, state, hyperparameters))
-    trainer = _trainer(configuration, first, last, progress, team)
     steps = logged_steps(state) if state else None
     status: Literal["completed", "stopped", "pending"] = "completed"
     try:
-        with opened(loggers, paths, flat, steps) as trainer.loggers:
+        with ExitStack() as until_fitted:
+            if team.leads:
+                first.append(RequestPoll(pending, resume))
+                recorder = _recorder(options, paths, model, resume, state, hyperparameters, fence)
+                last.append(until_fitted.enter_context(closing(recorder)))
+            trainer = _trainer(configuration, first, last, progress, team)
+            trainer.loggers = until_fitted.enter_context(opened(loggers, paths, flat, steps))
             trainer.fit(task, datamodule=data)
         if resume.stopped:
             status = "stopped"
@@ -119,14 +125,17 @@ def _recorder(
     resume: ResumeState,
     state: dict[str, Any] | None,
     hyperparameters: dict[str, float],
+    fence: Fence,
 ) -> EpochRecorder:
     """Return what records the epochs from ``state`` on; what was kept of them by a run that was killed is gone."""
     first_epoch = int(state["epoch"]) if state else 0
-    rows = keep_rows_before(paths.metrics, first_epoch)
-    for epoch, path in kept_epochs(paths).items():
+    kept = kept_epochs(paths)
+    fence()
+    for epoch, path in kept.items():
         if epoch >= first_epoch or (epoch + 1 == first_epoch and not options.is_due(epoch)):  # kept when it was left
             path.unlink()
-    return EpochRecorder(paths, options, model, rows, resume.epoch_ended, hyperparameters)
+    rows = rows_before(paths.metrics, first_epoch)
+    return EpochRecorder(paths, options, model, rows, resume.epoch_ended, hyperparameters, fence)
 
 
 def _classes(facts: dict[str, Any]) -> dict[str, Any]:

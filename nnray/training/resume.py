@@ -23,7 +23,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from nnray.store.files import readable, replacing
+from nnray.store.files import Fence, readable, replacing, unfenced
 from nnray.store.metrics_log import Row
 from nnray.training.data_parallel import gathered
 from nnray.training.epoch_sums import epoch_sums, set_epoch_sums
@@ -60,6 +60,7 @@ class ResumeState(Callback):
             InterruptTraining (:mod:`nnray.training.stopping`).
         keep_last: Whether to keep the state behind the last epoch, too.
         every_n_steps: After how many optimizer steps to keep the state also within an epoch; None for never.
+        fence: Raises if this process may no longer write to the trial.
 
     Attributes:
         stopped: Whether the training was stopped before its last epoch.
@@ -72,6 +73,7 @@ class ResumeState(Callback):
         on_epoch: Callable[[Row], None] | None = None,
         keep_last: bool = False,
         every_n_steps: int | None = None,
+        fence: Fence = unfenced,
     ) -> None:
         self._path = path
         self._state = state
@@ -81,6 +83,7 @@ class ResumeState(Callback):
         self._keep_last = keep_last
         self._every_n_steps = every_n_steps
         self._beginning: dict[str, Any] = {}
+        self._fence = fence
         self._untold: Row | None = None
         self._request: LeaveTraining | None = None
         self.stopped = False
@@ -169,7 +172,7 @@ class ResumeState(Callback):
         if trainer.is_global_zero:
             state |= {"epoch": trainer.current_epoch, "elapsed_s": self.elapsed_s}
             # Given a path instead of a file, PyTorch does not say that a disk is full.
-            with replacing(self._path) as beside, beside.open("wb") as file:
+            with replacing(self._path, self._fence) as beside, beside.open("wb") as file:
                 torch.save(state, file)
 
     def _tell(self) -> None:

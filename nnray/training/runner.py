@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import socket
 import traceback
 from collections.abc import Callable
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from nnray.store.attempts import former_attempts
-from nnray.store.claim import Claim
-from nnray.store.files import remove_leftovers, spooled, write_text
+from nnray.store.claim import Claim, ClaimLostError
+from nnray.store.files import Fence, append, remove_leftovers, spooled, write_text
+from nnray.store.format import settle_format
 from nnray.store.links import check_links
-from nnray.store.metrics_log import Row
+from nnray.store.metrics_log import Row, read_rows
 from nnray.store.record import Record, now
 from nnray.training.code import Code
 from nnray.training.crash_report import crash_report
@@ -83,56 +85,77 @@ def run_trial(
         What became of the trial; ``interrupted`` if it is to be continued later, ``claimed`` if another process is
         training it.
     """
-    keep_state = configuration.values["checkpoint"]["keep_state"]
     check_links(paths)
+    settle_format(paths.store.root)
     claim = Claim.acquire(paths.claim, sweep=run.sweep)
     if claim is None:
         return "claimed"
     with claim:
-        before = Record.read(paths.record) or Record(signature=configuration.full_signature)
-        if before.status in ("completed", "stopped") or _failed_just_now(before, run):
-            if before.status == "completed" and not keep_state:  # its runner may have been killed just before this
-                paths.resume.unlink(missing_ok=True)
-            return before.status  # type: ignore[return-value]
-        if paths.config.read_text(encoding="utf-8") != (text := configuration.yaml()):
-            write_text(paths.config, text)  # a key that cannot change the result has changed: where data lies, say
-        remove_leftovers(paths.folder)
-        remove_leftovers(paths.checkpoints)
-        record = dataclasses.replace(
-            before,
-            status="running",
-            error=None,
-            traceback=None,
-            cause=None,
-            attempts=before.attempts + 1,
-            former_attempts=former_attempts(before, paths),
-            continued_from=before.continued_from if paths.resume.exists() else None,
-            started=before.started or now(),
-            ended=None,
-            host=socket.gethostname(),
-            versions=library_versions(),
-            git_commit=run.code.commit,
-            git_diff=run.code.diff,
-            code=run.code.kept,
-            packages=kept_packages(paths.store),
-            command=run.command,
-        )
-        if record.history and not paths.resume.exists():  # it begins anew
-            record = dataclasses.replace(record, history=[])
-        record.write(paths.record)
-        record = carry_out_exploit(paths, record)
-        team.assemble()  # what is there to continue from stays as it is from now on
-        requests = Requests(paths, claim.owner, run.sweep, run.stop_request)
-        with crash_report(paths.crash):
-            record = _trained(record, paths, in_effect(configuration, record.history), run, on_epoch, requests, team)
-        release_memory()
-        record.write(paths.record)
-        paths.stop.unlink(missing_ok=True)
-        if record.status == "completed" and not keep_state:
+        try:
+            return _run_claimed(claim, paths, configuration, run, on_epoch, team)
+        except ClaimLostError as error:  # this process was cut off for a while; its successor goes on with the trial
+            line = f"nnray: process {os.getpid()} on {socket.gethostname()} leaves the trial: {error}\n"
+            with contextlib.suppress(OSError):
+                append(paths.log, line.encode())
+            return "claimed"
+
+
+def _run_claimed(
+    claim: Claim,
+    paths: TrialPaths,
+    configuration: Configuration,
+    run: Run,
+    on_epoch: Callable[[Row], None] | None,
+    team: Team,
+) -> Outcome:
+    """Train the trial; raise ClaimLostError, and write nothing from then on, if somebody else has taken over."""
+    fence = claim.check
+    keep_state = configuration.values["checkpoint"]["keep_state"]
+    before = Record.read(paths.record) or Record(signature=configuration.full_signature)
+    if before.status in ("completed", "stopped") or _failed_just_now(before, run):
+        if before.status == "completed" and not keep_state:  # its runner may have been killed just before this
             paths.resume.unlink(missing_ok=True)
-        if record.status in ("completed", "stopped"):
-            discard_exploit(paths)
-        return "interrupted" if record.status == "pending" else record.status  # type: ignore[return-value]
+        return before.status  # type: ignore[return-value]
+    if paths.config.read_text(encoding="utf-8") != (text := configuration.yaml()):
+        write_text(paths.config, text)  # a key that cannot change the result has changed: where data lies, say
+    remove_leftovers(paths.folder)
+    remove_leftovers(paths.checkpoints)
+    record = dataclasses.replace(
+        before,
+        status="running",
+        error=None,
+        traceback=None,
+        cause=None,
+        attempts=before.attempts + 1,
+        former_attempts=former_attempts(before, paths),
+        continued_from=before.continued_from if paths.resume.exists() else None,
+        started=before.started or now(),
+        ended=None,
+        host=socket.gethostname(),
+        versions=library_versions(),
+        git_commit=run.code.commit,
+        git_diff=run.code.diff,
+        code=run.code.kept,
+        packages=kept_packages(paths.store),
+        command=run.command,
+    )
+    if record.history and not paths.resume.exists():  # it begins anew
+        record = dataclasses.replace(record, history=[])
+    record.write(paths.record, fence)
+    record = carry_out_exploit(paths, record)
+    team.assemble()  # what is there to continue from stays as it is from now on
+    requests = Requests(paths, claim.owner, run.sweep, run.stop_request)
+    with crash_report(paths.crash):
+        record = _trained(record, paths, in_effect(configuration, record.history), run, on_epoch, requests, team, fence)
+    release_memory()
+    record.write(paths.record, fence)
+    fence()
+    paths.stop.unlink(missing_ok=True)
+    if record.status == "completed" and not keep_state:
+        paths.resume.unlink(missing_ok=True)
+    if record.status in ("completed", "stopped"):
+        discard_exploit(paths)
+    return "interrupted" if record.status == "pending" else record.status  # type: ignore[return-value]
 
 
 def settle_stopped(paths: TrialPaths) -> Outcome:
@@ -146,7 +169,7 @@ def settle_stopped(paths: TrialPaths) -> Outcome:
         return "claimed"
     with claim:
         record = Record.read(paths.record)
-        if record is None or not paths.metrics.exists():
+        if record is None or not read_rows(paths.metrics):
             return "interrupted"
         if record.status in ("pending", "running"):
             record = dataclasses.replace(record, status="stopped", ended=now())
@@ -183,6 +206,7 @@ def _trained(
     on_epoch: Callable[[Row], None] | None,
     pending: Pending,
     team: Team,
+    fence: Fence,
 ) -> Record:
     with spooled(paths.log) as spool, captured(spool.local, run.echo) as log:
 
@@ -193,12 +217,15 @@ def _trained(
 
         try:
             with isolated(*_process_options(configuration)):
-                fitted = fit(configuration, paths, epoch_ended, run.progress, pending, run.perturbed, run.loggers, team)
-        except KeyboardInterrupt:
+                fitted = fit(
+                    configuration, paths, epoch_ended, run.progress, pending, run.perturbed, run.loggers, team, fence
+                )
+        except (KeyboardInterrupt, ClaimLostError):
             raise
         except BaseException as error:  # a trial's own failure, sys.exit() included, is a result
             if team.has_lost(error):
                 raise  # as if this worker had been killed as well
+            fence()  # a successor clears away what this process was writing, which is no failure of the trial
             trace = traceback.format_exc()
             with contextlib.suppress(OSError):  # a full disk, say: the record is what counts
                 log.write(trace)

@@ -14,9 +14,20 @@ from nnray.store.files.places import check_exclusive, check_reachable, on_this_m
 from nnray.store.files.reading import local_file, readable
 from nnray.store.files.removing import remove, remove_leftovers, remove_tree
 from nnray.store.files.spool import Spool, local_twin, spooled
-from nnray.store.files.writing import append, create, place_copy, replacing, write_bytes, write_text
+from nnray.store.files.writing import (
+    Fence,
+    append,
+    create,
+    place_copy,
+    replacing,
+    unfenced,
+    write_bytes,
+    write_text,
+    writing_once,
+)
 
 __all__ = [
+    "Fence",
     "ObjectPath",
     "Spool",
     "append",
@@ -41,7 +52,9 @@ __all__ = [
     "shown",
     "spooled",
     "store_clock",
+    "unfenced",
     "write_bytes",
     "write_folder",
     "write_text",
+    "writing_once",
 ]

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -24,41 +24,64 @@ _CONFLICTS = 5
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
+Fence = Callable[[], None]
+"""Called at the last moment before a file is replaced: raises where that is no longer allowed."""
+
+
+def unfenced() -> None:
+    """Let everything be written."""
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, fence: Fence = unfenced) -> Iterator[Path]:
     """Yield a local path to write to; what stands there afterwards replaces ``path`` in one step.
 
     On a disk it lies beside ``path``, and its name begins with a dot, so that tools which read whole folders pass it
-    over. On an exception it is removed and ``path`` stays as it was.
+    over. On an exception, also one of ``fence``, it is removed and ``path`` stays as it was.
     """
-    if is_object(path):
-        with scratch_file(path.suffix) as local:
-            yield local
+    with _beside_or_scratch(path) as local:
+        yield local
+        _flush(local)
+        fence()
+        if is_object(path):
             with os_errors(path):
                 filesystem().put_file(str(local), path.key)
-        return
-    beside = _beside(path)
-    try:
-        yield beside
-        _flush(beside)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+        else:
+            local.replace(path)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+@contextmanager
+def writing_once(path: Path, fence: Fence = unfenced) -> Iterator[Path]:
+    """Yield a local path to write to; what stands there afterwards becomes ``path``, where the first writer wins.
+
+    For files whose content does not depend on who writes them: if ``path`` is there by then and the same, it stays. If
+    it is another, from an earlier writer that had other means, it is replaced.
+    """
+    with _beside_or_scratch(path) as local:
+        yield local
+        _flush(local)
+        fence()
+        if not _placed(local, path) and local.read_bytes() != path.read_bytes():
+            fence()
+            if is_object(path):
+                path.write_bytes(local.read_bytes())
+            else:
+                local.replace(path)
+
+
+def write_bytes(path: Path, data: bytes, fence: Fence = unfenced) -> None:
     """Replace ``path`` with ``data`` in one step."""
     if is_object(path):
+        fence()
         path.write_bytes(data)
         return
-    with replacing(path) as beside:
+    with replacing(path, fence) as beside:
         beside.write_bytes(data)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, fence: Fence = unfenced) -> None:
     """Replace ``path`` with ``text`` (UTF-8) in one step."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"), fence)
 
 
 def create(path: Path, data: bytes) -> bool:
@@ -128,6 +151,37 @@ def place_copy(source: Path, target: Path) -> None:
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)  # two names of one file: rename(2) leaves both
+
+
+@contextmanager
+def _beside_or_scratch(path: Path) -> Iterator[Path]:
+    """Yield a local path to write to; what is left there in the end is removed."""
+    if is_object(path):
+        with scratch_file(path.suffix) as local:
+            yield local
+        return
+    beside = _beside(path)
+    try:
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _placed(local: Path, path: Path) -> bool:
+    """Give what lies at ``local`` its place, unless something is there; return whether that was done."""
+    if is_object(path):
+        return _create_object(path, local.read_bytes())
+    try:
+        os.link(local, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            return False
+        local.replace(path)
+    return True
 
 
 def _create_object(path: ObjectPath, data: bytes) -> bool:

@@ -75,7 +75,7 @@ def adopt(source: TrialPaths, target: TrialPaths) -> bool:
         return False
     if claim is None:
         return False
-    with claim:  # a lock on the file, which the new name leads to as well
+    with claim:
         if source != target:
             try:
                 move_folder(source.folder, target.folder, last=target.record.name)
@@ -83,6 +83,7 @@ def adopt(source: TrialPaths, target: TrialPaths) -> bool:
                 if error.errno in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):  # as above, by a hair's breadth
                     return False
                 raise
+            claim.moved(target.claim)
         configuration = resolve(read_configuration_file(target.config))
         write_text(target.config, configuration.yaml())
         record = Record.read(target.record)

@@ -15,6 +15,7 @@ from nnray.space.resources import Resources
 from nnray.space.sweep import Sweep
 from nnray.store.claim import Claim, is_claimed
 from nnray.store.files import check_exclusive, check_reachable, is_local, write_text
+from nnray.store.format import read_format, settle_format
 from nnray.store.links import check_links
 from nnray.store.membership import Membership, folder_names, members
 from nnray.store.record import Cause, Record
@@ -136,6 +137,7 @@ class Plan:
         Raises:
             StoreError: If the store cannot be written.
         """
+        settle_format(self.store.root)
         try:
             for trial in self.trials:
                 if trial.former is not None:
@@ -303,3 +305,4 @@ def check_place(store: StorePaths) -> None:
         raise StoreError(f"{store.root} cannot be a store: {place} is a file")
     if not os.access(place, os.W_OK | os.X_OK):
         raise StoreError(f"cannot write to the store {store.root}: no permission to write in {place}")
+    read_format(store.root)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from nnray.errors import NnrayError, SpaceError
 from nnray.store.claim import Claim
+from nnray.store.format import settle_format
 from nnray.store.membership import Ask, Membership
 from nnray.store.metrics_log import read_rows
 from nnray.store.record import Record
@@ -222,6 +223,7 @@ def open_search(plan: Plan) -> Iterator[SearchSource]:
     Raises:
         SpaceError: If another command searches for the same sweep.
     """
+    settle_format(plan.store.root)
     lock = plan.store.search_lock(plan.sweep.name)
     lock.parent.mkdir(parents=True, exist_ok=True)
     claim = Claim.acquire(lock)
