@@ -6,24 +6,27 @@ import contextlib
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nnray.errors import NnrayError, StoreError
 from nnray.store.claim import Claim, is_claimed
 from nnray.store.files import is_local, path_of, remove_tree, write_text
+from nnray.store.format import read_format, settle_format
 
 _ANSWER_S = 60.0
 """How long a node may take: it may have to start a process first."""
 _MOST_NAMED = 8
 _APPEARS_S = 30.0
+_NOT_SHARED = "locks of other hosts are not seen there"
 
 
 def check_store(root: Path) -> None:
     """Refuse a store that some node of the cluster that this process has joined cannot use.
 
-    A node must see the folder that this host sees, see the locks in it, and write what this host can read.
+    A node must see the folder that this host sees, see the claims in it, and write what this host can read. Where locks
+    are not shared between the nodes, a store that is new claims by leases from then on.
 
     Args:
         root: The store's folder; made if it is not there.
@@ -40,9 +43,13 @@ def check_store(root: Path) -> None:
     try:
         place.mkdir(parents=True)
         write_text(place / "token", place.name)
-        claim = Claim.acquire(place / "lock")
-        with claim or contextlib.nullcontext():
+        settled = read_format(root)
+        settle_format(place, settled.claims if settled else None)  # as if it were the store
+        with Claim.acquire(place / "lock") or contextlib.nullcontext():
             wrong = _ask(nodes, place)
+        if settled is None and wrong and set(wrong.values()) == {_NOT_SHARED}:
+            settle_format(root, "leases")
+            wrong = {}
     except OSError as error:
         raise StoreError(f"cannot write to the store {root}: {error.strerror}") from error
     finally:
@@ -51,9 +58,8 @@ def check_store(root: Path) -> None:
         if wrong:
             _remove(new)
     if wrong:
-        raise StoreError(
-            f"{len(wrong)} of {len(nodes)} nodes cannot use the store {root}: {_named(wrong)}; {_advice(root)}"
-        )
+        advice = _advice(root, wrong.values())
+        raise StoreError(f"{len(wrong)} of {len(nodes)} nodes cannot use the store {root}: {_named(wrong)}; {advice}")
 
 
 def wait_for_folder(folder: Path) -> None:
@@ -115,7 +121,7 @@ def probe(folder: str, node: str) -> str | None:
         if (place / "token").read_text() != place.name:
             return "it sees another folder of that name"
         if not is_claimed(place / "lock"):
-            return "locks are not shared with it"
+            return _NOT_SHARED
         write_text(place / node, "")
     except FileNotFoundError:
         return "it sees no such folder, or another one"
@@ -124,7 +130,9 @@ def probe(folder: str, node: str) -> str | None:
     return None
 
 
-def _advice(place: Path) -> str:
+def _advice(place: Path, reasons: Collection[str] = ()) -> str:
+    if _NOT_SHARED in reasons:
+        return "mount it so that locks are shared, or take a new store, which will do without them"
     if is_local(place):
         return "put the store on a file system that all nodes share"
     return "every node needs s3fs and the credentials and endpoint of the store (AWS_* variables or ~/.aws)"

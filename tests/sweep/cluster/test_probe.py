@@ -13,6 +13,7 @@ from commands import nnray
 from nodes import OPEN, StartedNode, free_port
 
 from nnray.errors import StoreError
+from nnray.store.format import StoreFormat, read_format, settle_format
 from nnray.sweep.cluster.store_probe import check_store
 
 SPACE = """
@@ -57,6 +58,32 @@ def test_a_node_that_does_not_see_the_store_is_named(
     )
     assert "Traceback" not in output
     assert not (folder / "nnray-store").exists()
+
+
+def test_locks_that_are_not_shared(head: str, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As where a node mounts NFS with ``local_lock``: a new store does without locks, one that has them is refused."""
+    apart = tmp_path_factory.mktemp("apart")
+    (apart / "sitecustomize.py").write_text("import fcntl\nfcntl.flock = lambda descriptor, kind: None\n")
+    path = os.pathsep.join([str(apart), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    node = StartedNode(
+        [f"--address={head}", "--num-cpus=1", "--node-ip-address=127.0.0.3"], apart / "log", PYTHONPATH=path
+    )
+    settle_format(folder / "old", "locks")
+    (folder / "old" / "trials").mkdir()
+    try:
+        refused = nnray(folder, "sweep", "study.py", "--address", head, "--store", "old", **OPEN)
+        status, output = nnray(folder, "sweep", "study.py", "--address", head, **OPEN)
+    finally:
+        node.kill()
+    assert refused[0] == 2, refused[1]
+    assert refused[1].splitlines()[-1] == (
+        f"nnray: error: 1 of 2 nodes cannot use the store {folder}/old: {socket.gethostname()} (127.0.0.3): locks of "
+        "other hosts are not seen there; mount it so that locks are shared, or take a new store, which will do without "
+        "them"
+    )
+    assert sorted(path.name for path in (folder / "old").iterdir()) == ["store.json", "trials"]
+    assert status == 0, output
+    assert read_format(folder / "nnray-store") == StoreFormat(1, "leases")
 
 
 def test_a_token_for_a_cluster_without_tokens(head: str, folder: Path) -> None:
