@@ -92,7 +92,11 @@ def run_trial(
         return "claimed"
     with claim:
         try:
-            return _run_claimed(claim, paths, configuration, run, on_epoch, team)
+            try:
+                return _run_claimed(claim, paths, configuration, run, on_epoch, team)
+            except OSError:
+                claim.check()  # as below: a successor clears away what this process was writing
+                raise
         except ClaimLostError as error:  # this process was cut off for a while; its successor goes on with the trial
             line = f"nnray: process {os.getpid()} on {socket.gethostname()} leaves the trial: {error}\n"
             with contextlib.suppress(OSError):
