@@ -26,11 +26,6 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _halve(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-    _die()
-
-
 def _killed_at(root: Path, moment: str, at: int) -> None:
     """Train, and be killed when something happens for the ``at``-th time."""
     import safetensors.torch
@@ -56,9 +51,14 @@ def _killed_at(root: Path, moment: str, at: int) -> None:
         real(*arguments, **named)
         _die()
 
-    def half_a_file(real: Any, content: Any, path: Path, **named: Any) -> None:
-        real(content, path, **named)
-        _halve(path)
+    def half_a_file(real: Any, content: Any, file: Any, **named: Any) -> None:
+        real(content, file, **named)
+        if isinstance(file, Path):
+            os.truncate(file, file.stat().st_size // 2)
+        else:
+            file.flush()
+            file.truncate(file.tell() // 2)
+        _die()
 
     def half_a_line(real: Any, descriptor: int, data: bytes) -> None:
         real(descriptor, data[: len(data) // 2])
