@@ -27,6 +27,7 @@ COMMANDS = {
     "analyze": "study the layers of a sweep's networks: CKA, figures, probes, your own job",
     "import": "bring in a network that was trained elsewhere",
     "gc": "remove what a store needs no more, and checkpoints over a budget",
+    "chaos": "try out what survives on your machine or cluster: kill, damage, fill up, and check",
     "rebuild": "make tables and MLflow anew from the trial folders",
 }
 """Every subcommand with its help; ``nnray.cli.NAME`` has ``add_arguments(parser)`` and ``run(arguments)``."""

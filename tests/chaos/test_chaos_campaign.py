@@ -1,0 +1,126 @@
+"""Whatever goes wrong, a sweep that is run again ends as if nothing had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from commands import nnray
+
+from nnray.chaos import FAULTS, Campaign, Episode, run_campaign
+from nnray.chaos.file_operations import Meddling, operations_of
+from nnray.chaos.launcher import Launcher
+from nnray.chaos.reader import reading
+from nnray.cli.main import main
+from nnray.errors import SpaceError
+
+LOCAL = [name for name, fault in FAULTS.items() if not fault.on_ray and not fault.damages]
+
+
+def played(folder: Path, **options: object) -> list[Episode]:
+    return list(run_campaign(Campaign(folder, **options), main))  # type: ignore[arg-type]
+
+
+def test_one_episode_of_each_fault_breaks_nothing(tmp_path: Path) -> None:
+    episodes = played(tmp_path, episodes=len(LOCAL), seed=1, faults=tuple(LOCAL))
+    assert [episode.fault for episode in episodes] == LOCAL
+    assert {episode.fault: episode.broken for episode in episodes if episode.broken} == {}
+    assert all(episode.deeds for episode in episodes)
+    assert all(episode.reads > 5 for episode in episodes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def loses_a_row(words: Sequence[str]) -> int:
+    status = main(words)
+    for path in Path(words[words.index("--store") + 1]).glob("trials/*/metrics.jsonl"):
+        if "0000-runner" in str(path):
+            path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    return status
+
+
+def test_what_is_broken_is_told_and_kept(tmp_path: Path) -> None:
+    (episode,) = run_campaign(Campaign(tmp_path, episodes=1, faults=("runner",)), loses_a_row)
+    assert sum("rows of the epochs 1, 2, 3" in what for what in episode.broken) >= 1
+    assert episode.folder is not None
+    assert (episode.folder / "store" / "trials").is_dir()
+
+
+def test_a_space_that_fails_by_itself_is_refused(tmp_path: Path) -> None:
+    space = tmp_path / "bad.yaml"
+    space.write_text("name: bad\nbase: {model: {class_path: nnray.models.MLP}, data: Nowhere}\n")
+    with pytest.raises(SpaceError, match=r"bad\.yaml cannot be trained without any fault: .*Nowhere"):
+        played(tmp_path / "place", episodes=1, space=space)
+
+
+def test_a_misspelt_fault_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="there is no fault 'runer'; did you mean 'runner'"):
+        Campaign(tmp_path, faults=("runer",))
+
+
+def test_the_command(tmp_path: Path) -> None:
+    status, output = nnray(tmp_path, "chaos", "--store", ".", "--faults", "slow", "--episodes", "1", "--seed", "4")
+    assert status == 0, output
+    assert "slow" in output
+    assert list(tmp_path.iterdir()) == []
+    status, output = nnray(tmp_path, "chaos", "--faults", "rite")
+    assert status == 2
+    assert output.startswith("nnray: error: there is no fault 'rite'; did you mean 'write'")
+
+
+def touches(words: Sequence[str]) -> int:
+    for number in range(4):
+        (Path(words[0]) / f"file{number}").write_bytes(b"x" * 100)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("deed", "amount", "status", "files"),
+    [
+        ("count", 0, 0, [100, 100, 100, 100]),
+        ("kill", 0, -9, [100, 100]),
+        ("tear", 40, -25, [100, 100, 40]),
+        ("refuse", 1, 1, [100, 100]),
+    ],
+    ids=["count", "kill", "tear", "refuse"],
+)
+def test_an_operation_on_a_file_goes_wrong(
+    tmp_path: Path, deed: str, amount: int, status: int, files: list[int]
+) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    meddling = Meddling(folder, deed, at=2, amount=amount, journal=tmp_path / "journal")  # type: ignore[arg-type]
+    command = Launcher(touches).start([str(folder)], tmp_path / "log", meddling)
+    assert command.wait(60) == status, command.output
+    assert [path.stat().st_size for path in sorted(folder.iterdir())] == files
+    assert operations_of(tmp_path / "journal")[:2] == ["0 open file0", "1 open file1"]
+
+
+def _write_table(path: Path, epochs: Sequence[int]) -> None:
+    import pandas as pd
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(".beside")
+    pd.DataFrame({"trial": ["a"] * len(epochs), "epoch": epochs}).to_parquet(beside)
+    beside.replace(path)
+
+
+@pytest.mark.parametrize(
+    ("second", "problem"),
+    [([0, 1, 2, 3], None), ([0, 1], "1 rows have gone, such as ('a', 2)"), ([0, 1, 2, 2], "has rows twice")],
+    ids=["grows", "loses", "doubles"],
+)
+def test_the_reader_notices(tmp_path: Path, second: list[int], problem: str | None) -> None:
+    path = tmp_path / "study" / "metrics.parquet"
+    _write_table(path, [0, 1, 2])
+    with reading(Launcher(main).context, tmp_path) as findings:
+        _wait_for_reads(tmp_path)
+        _write_table(path, second)
+    assert findings.reads >= 2
+    assert (problem is None and not findings.problems) or problem in findings.problems[0]
+
+
+def _wait_for_reads(folder: Path) -> None:
+    import time
+
+    time.sleep(3)  # the reader imports pandas first
