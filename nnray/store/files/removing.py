@@ -33,7 +33,7 @@ def remove_leftovers(folder: Path, older_than_s: float = 0.0) -> None:
     """
     if is_object(folder):
         return
-    for leftover in folder.glob(".*.part*"):  # SQLite writes a journal beside its file
+    for leftover in (*folder.glob(".*.part*"), *folder.glob(".tmp*")):  # of SQLite its journals, too; of safetensors
         with contextlib.suppress(FileNotFoundError):
             if older_than_s <= 0 or time.time() - leftover.stat().st_mtime > older_than_s:
                 leftover.unlink()
