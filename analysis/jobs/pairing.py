@@ -130,7 +130,7 @@ def pair_up(
             files[key] = path
     if not any(layers.values()):
         raise AnalysisError(f"no network could be used: {errors[0][3]}" if errors else "there are no layers")
-    pairs = [keys for keys in choice.pairs(measure.symmetric) if all(layers.get(key) for key in keys)]
+    pairs = [keys for keys in choice.pairs(measure.symmetric) if _have_pairs(keys, layers, choice)]
     known = _known(folder.path / tiles.KIND)
     there = set() if known.empty else set(zip(known["a"], known["b"], strict=True))
     missing = list(tiles.tiles_of([keys for keys in pairs if keys not in there], files, memory))
@@ -149,6 +149,14 @@ def pair_up(
     folder.write_table("result", pa.Table.from_pandas(result, preserve_index=False))
     folder.write_table(ERRORS, pa.Table.from_pandas(result.errors, preserve_index=False))
     return result
+
+
+def _have_pairs(keys: tiles.Keys, layers: dict[str, list[str]], choice: Choice) -> bool:
+    """Tell whether two networks have layers that are compared."""
+    one, other = (layers.get(key, []) for key in keys)
+    if not one or not other:
+        return False
+    return "layer" not in choice.same or not set(one).isdisjoint(other)
 
 
 def _known(place: Path) -> pd.DataFrame:

@@ -89,6 +89,16 @@ def test_layers_of_equal_names_alone(copied):
     assert len(same) < len(whole)
 
 
+def test_networks_without_layers_in_common_are_no_pairs(copied, monkeypatch):
+    monkeypatch.setattr(tiles, "_MOST_NETWORKS", 1)
+    first = copied.compare("rsa", "*.relu", n=20, same="layer")
+    assert first["value"].notna().all()
+    assert first.errors.empty
+    written = {path: path.stat().st_mtime_ns for path in (copied.store / "analysis").rglob("values/*")}
+    assert copied.compare("rsa", "*.relu", n=20, same="layer").equals(first)
+    assert written == {path: path.stat().st_mtime_ns for path in (copied.store / "analysis").rglob("values/*")}
+
+
 def test_epochs_of_one_network_alone(copied):
     result = copied.epochs("all").compare("procrustes", "linear", n=64, same="trial")
     assert (result["trial_a"].astype(str) == result["trial_b"].astype(str)).all()
