@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
+import threading
 import time
+from types import TracebackType
 from uuid import uuid4
 
 
@@ -55,3 +58,50 @@ class ObjectStore:
         except OSError:
             return False
         return True
+
+
+class Proxy:
+    """Stands between a client and an object store, and can be out of order.
+
+    Attributes:
+        down: Whether connections are cut.
+        deaf: Whether the condition under which an object is created gets lost on the way.
+        refused: How many connections were cut.
+    """
+
+    def __init__(self, server: ObjectStore) -> None:
+        self.down = self.deaf = False
+        self.refused = 0
+        self._server = server
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that tell a process to go through here."""
+        port = self._listening.getsockname()[1]
+        return self._server.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listening.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.create_connection(("127.0.0.1", self._server.port))
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError), source, target:
+            while data := source.recv(1 << 16):
+                if self.down:
+                    self.refused += 1
+                    return
+                target.sendall(data.replace(b"If-None-Match", b"X-None-Heeded") if self.deaf else data)

@@ -26,7 +26,7 @@ from analysis.reductions import Reduction, check_reduction, projected, reduced
 from analysis.results import errors_frame
 from analysis.stimuli import Data, Stimuli, make_stimuli
 from nnray.errors import AnalysisError, did_you_mean
-from nnray.store.files import replacing
+from nnray.store.files import is_local, replacing
 
 DTYPES = {"float16": np.float16, "float32": np.float32, "float64": np.float64}
 _VALUES = "values"
@@ -80,6 +80,11 @@ def extract(
         "dtype": dtype,
         "seed": seed,
     }
+    if not is_local(networks.store):
+        raise AnalysisError(
+            f"activations are arrays mapped into memory, which need a store in a folder, not {networks.store}; "
+            "networks.map(...) and the measures by name keep nothing of that kind"
+        )
     folder = JobFolder(networks.store, "activations", specification, name)
     folder.open(networks)
     _write_coordinates(folder, stimuli)

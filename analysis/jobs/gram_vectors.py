@@ -28,7 +28,7 @@ from analysis.networks import Network
 from analysis.similarity.cka import centred_gram, gaussian_gram, u_centred_gram
 from analysis.stimuli import Stimuli
 from nnray.errors import AnalysisError
-from nnray.store.files import replacing
+from nnray.store.files import local_file, replacing
 
 Kernel = Literal["linear", "rbf"]
 KERNELS: tuple[Kernel, ...] = ("linear", "rbf")
@@ -81,7 +81,7 @@ def read_gram_layers(path: Path) -> tuple[list[str], dict[str, str]]:
         AnalysisError: If it is damaged.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with local_file(path) as local, safe_open(local, framework="pt") as file:
             facts = file.metadata()
     except (SafetensorError, OSError) as error:
         raise AnalysisError(f"{path} is damaged, delete it and try again: {error}") from error
@@ -90,7 +90,7 @@ def read_gram_layers(path: Path) -> tuple[list[str], dict[str, str]]:
 
 def read_gram_vectors(path: Path) -> torch.Tensor:
     """Return the Gram vectors in a file, ``minibatches x layers x length``, float32."""
-    with safe_open(path, framework="pt") as file:
+    with local_file(path) as local, safe_open(local, framework="pt") as file:
         return torch.stack([file.get_tensor(str(place)) for place in range(len(file.keys()))], dim=1)
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from rich.console import Console
 
 from nnray.cli.store_option import add_store_option
 from nnray.errors import AnalysisError, did_you_mean
+from nnray.store.files import path_of, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
     result = _built_in(networks, arguments, actors)
     if arguments.what == "extract":
         failed = _tell("extract", result.index, result.errors.to_dict("records"), console)
-        console.print(f"arrays: {os.path.relpath(result.folder)}", markup=False, soft_wrap=True)
+        console.print(f"arrays: {shown(result.folder)}", markup=False, soft_wrap=True)
     else:
         failed = _tell(arguments.what, result, result.errors.to_dict("records"), console)
         if arguments.plot:
@@ -261,5 +261,5 @@ def _tell(what: str, frame: pd.DataFrame, errors: list[dict[str, Any]], console:
     if len(errors) > 5:
         console.print(f"... and {len(errors) - 5} more failed", markup=False)
     if "folder" in frame.attrs:
-        console.print(f"{what}: {os.path.relpath(frame.attrs['folder'])}/result.parquet", markup=False, soft_wrap=True)
+        console.print(f"{what}: {shown(path_of(frame.attrs['folder']))}/result.parquet", markup=False, soft_wrap=True)
     return len(errors)

@@ -10,6 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from nnray.cli.books_lines import mlflow_lines
 from nnray.cli.store_option import add_store_option, existing_store
 from nnray.errors import StoreError, did_you_mean
 
@@ -84,7 +85,8 @@ def _rebuild(store: StorePaths, sweep: str, mlflow_uri: str | None, progress: Pr
         processes=_processes(count),
     )
     if report.problem is None:
-        print(f"{sweep}: {report.trials} trials in tables, {report.mirrored} in MLflow")
+        mirrored = "MLflow is off" if mlflow_lines(store, mlflow_uri) else f"{report.mirrored} in MLflow"
+        print(f"{sweep}: {report.trials} trials in tables, {mirrored}")
     for signature, reason in report.damaged.items():
         print(f"nnray: trial {signature} is left out: {reason}", file=sys.stderr)
     if report.missed:

@@ -35,6 +35,8 @@ def cause_of(error: BaseException) -> Cause:
             return "out-of-memory"
         if is_lack_of_room(link):
             return "disk-full"
+        if isinstance(link, ConnectionError) and isinstance(link.filename, str) and "://" in link.filename:
+            return "lost"  # the object store was out of reach: nothing that the trial could help
         seen.add(id(link))
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return "error"
