@@ -18,7 +18,7 @@ from analysis.networks import Network
 from analysis.similarity.measure import PairMeasure, Tensors
 from analysis.stimuli import Stimuli
 from nnray.errors import AnalysisError
-from nnray.store.files import replacing
+from nnray.store.files import local_file, replacing
 
 KIND, SUFFIX = "summaries", ".safetensors"
 
@@ -87,7 +87,7 @@ def read_layers(path: Path) -> tuple[list[str], dict[str, str]]:
         AnalysisError: If it is damaged.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with local_file(path) as local, safe_open(local, framework="pt") as file:
             facts = file.metadata()
     except (SafetensorError, OSError) as error:
         raise AnalysisError(f"{path} is damaged, delete it and try again: {error}") from error
@@ -98,7 +98,7 @@ def read_summaries(path: Path, device: torch.device) -> dict[str, Tensors]:
     """Return what is known of each layer."""
     names, _ = read_layers(path)
     layers: dict[str, Tensors] = {name: {} for name in names}
-    with safe_open(path, framework="pt", device=str(device)) as file:
+    with local_file(path) as local, safe_open(local, framework="pt", device=str(device)) as file:
         for key in file.keys():  # noqa: SIM118 - a file is no dict
             place, _, name = key.partition("/")
             layers[names[int(place)]][name] = file.get_tensor(key)
