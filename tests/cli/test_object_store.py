@@ -148,17 +148,6 @@ def test_a_server_that_is_gone_for_a_moment_is_waited_for(tmp_path: Path, bucket
     assert pd.read_parquet(f"{bucket}/tables/single/trials.parquet")["status"].tolist() == ["completed"]
 
 
-def test_a_server_that_stays_away_ends_the_command_in_one_line(tmp_path: Path, bucket: str, proxy: Proxy) -> None:
-    words = ["train", "--config", "base.yaml", "--trainer.max_epochs", "4", SLOW, "--store", bucket]
-    process = start(tmp_path, *words, **proxy.environment)
-    wait_until(lambda: any(files.path_of(bucket).glob("trials/*/resume.ckpt")))
-    proxy.down = True
-    status, output = finish(process)
-    assert status in (1, 2), output
-    assert "Traceback" not in output
-    assert "s3://" in output.splitlines()[-1]
-
-
 def test_event_files_need_a_folder(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--config", "base.yaml", "--store", bucket, "--tensorboard"]) == 2
     assert "--tensorboard appends to its files, which an object store cannot" in capsys.readouterr().err
