@@ -6,6 +6,7 @@ kill cut short is not a row: readers pass it over, and the next runner cuts it o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -36,35 +37,51 @@ class RowLog:
         path: The file.
         rows: The rows that it has to begin with.
         fence: Raises if this process may no longer write to the trial.
+        ahead: Rows of a former runner for epochs that are trained again; each stays until there is a new one, so that
+            no reader sees it go.
     """
 
-    def __init__(self, path: Path, rows: Sequence[Row], fence: Fence = unfenced) -> None:
+    def __init__(self, path: Path, rows: Sequence[Row], fence: Fence = unfenced, ahead: Sequence[Row] = ()) -> None:
         self._path, self._fence = path, fence
+        self._rows, self._ahead = list(rows), list(ahead)
         self._descriptor: int | None = None
-        if is_object(self._path):
-            write_text(path, "".join(map(_line, rows)), fence)
-            return
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
-        try:
-            self._descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileExistsError:
-            write_text(path, "".join(map(_line, rows)), fence)
-            self._descriptor = os.open(path, flags)
+        if not is_object(path):
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL
+            with contextlib.suppress(FileExistsError):
+                self._descriptor = os.open(path, flags, 0o666)
+                return
+        self._replace()
 
     def append(self, row: Row) -> None:
         """Append ``row``; it is whole for every reader once this returns."""
         self._fence()
-        if self._descriptor is None:
+        self._rows.append(row)
+        if self._ahead:
+            self._ahead = [other for other in self._ahead if other["epoch"] > row["epoch"]]
+            self._replace()
+        elif self._descriptor is None:
             append_row(self._path, row)
-            return
-        _write_all(self._descriptor, _line(row).encode())
-        os.close(os.dup(self._descriptor))  # network file systems show others what was written when a file is closed
+        else:
+            _write_all(self._descriptor, _line(row).encode())
+            os.close(os.dup(self._descriptor))  # network file systems show others what was written at a closing
+
+    def drop_ahead(self) -> None:
+        """Let the former runner's rows go for which no new one will come."""
+        if self._ahead:
+            self._ahead = []
+            self._replace()
 
     def close(self) -> None:
         """Let go of the file; a second call does nothing."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _replace(self) -> None:
+        write_text(self._path, "".join(map(_line, [*self._rows, *self._ahead])), self._fence)
+        if not is_object(self._path):
+            self.close()
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
 
 def _line(row: Row) -> str:
@@ -93,9 +110,10 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def rows_before(path: Path, epoch: int) -> list[Row]:
-    """Return the rows of the epochs before ``epoch``; those behind are going to be trained again."""
-    return [row for row in read_rows(path) if row["epoch"] < epoch]
+def rows_around(path: Path, epoch: int) -> tuple[list[Row], list[Row]]:
+    """Return the rows of the epochs before ``epoch``, and those from it on, which are going to be trained again."""
+    rows = read_rows(path)
+    return [row for row in rows if row["epoch"] < epoch], [row for row in rows if row["epoch"] >= epoch]
 
 
 def metrics_of(row: Row) -> dict[str, float]:

@@ -29,7 +29,8 @@ class EpochRecorder(Checkpoint):
         paths: The trial's folder.
         options: Which weights to keep.
         model: The network under study, or None if the task is all there is.
-        rows: The rows of the epochs before a resumption; ``metrics.jsonl`` is made to hold just these.
+        rows: The rows of the epochs before a resumption.
+        log: Where the rows that follow go; it is closed by :meth:`close`.
         on_epoch: Called with every new row.
         constants: What each row has beside the metrics.
         fence: Raises if this process may no longer write to the trial.
@@ -41,6 +42,7 @@ class EpochRecorder(Checkpoint):
         options: CheckpointOptions,
         model: torch.nn.Module | None,
         rows: list[Row],
+        log: RowLog,
         on_epoch: Callable[[Row], None] | None = None,
         constants: Mapping[str, float] | None = None,
         fence: Fence = unfenced,
@@ -50,7 +52,7 @@ class EpochRecorder(Checkpoint):
         self._model = model
         self._rows = list(rows)
         self._fence = fence
-        self._log = RowLog(paths.metrics, self._rows, fence)
+        self._log = log
         self._on_epoch = on_epoch
         self._constants = dict(constants or {})
         self._loss: torch.Tensor | None = None
@@ -99,7 +101,11 @@ class EpochRecorder(Checkpoint):
             self._on_epoch(row)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the last weights also where training ended before its last epoch."""
+        """Keep the last weights also where training ended before its last epoch, and nothing of later ones."""
+        self._log.drop_ahead()
+        for epoch, path in kept_epochs(self._paths).items():
+            if not self._rows or epoch > self._rows[-1]["epoch"]:
+                path.unlink()
         if self._rows and self._rows[-1]["epoch"] not in kept_epochs(self._paths):
             self._keep(self._rows[-1], pl_module)
 

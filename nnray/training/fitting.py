@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from nnray.errors import TrialError
 from nnray.store.files import Fence, unfenced
-from nnray.store.metrics_log import HYPER, Row, rows_before
+from nnray.store.metrics_log import HYPER, Row, RowLog, rows_around
 from nnray.store.weights import kept_epochs
 from nnray.training.data_parallel import ALONE, Team
 from nnray.training.epoch_recorder import EpochRecorder
@@ -127,15 +127,21 @@ def _recorder(
     hyperparameters: dict[str, float],
     fence: Fence,
 ) -> EpochRecorder:
-    """Return what records the epochs from ``state`` on; what was kept of them by a run that was killed is gone."""
+    """Return what records the epochs from ``state`` on.
+
+    What a run that was killed has kept of these epochs stays until they are trained again, which gives the same. Only
+    where hyperparameters change while trials train, it may be of other ones, and goes.
+    """
     first_epoch = int(state["epoch"]) if state else 0
     kept = kept_epochs(paths)
     fence()
     for epoch, path in kept.items():
-        if epoch >= first_epoch or (epoch + 1 == first_epoch and not options.is_due(epoch)):  # kept when it was left
+        when_left = epoch + 1 == first_epoch and not options.is_due(epoch)  # kept when it was left
+        if when_left or (epoch >= first_epoch and (hyperparameters or not options.is_due(epoch))):
             path.unlink()
-    rows = rows_before(paths.metrics, first_epoch)
-    return EpochRecorder(paths, options, model, rows, resume.epoch_ended, hyperparameters, fence)
+    rows, ahead = rows_around(paths.metrics, first_epoch)
+    log = RowLog(paths.metrics, rows, fence, () if hyperparameters else ahead)
+    return EpochRecorder(paths, options, model, rows, log, resume.epoch_ended, hyperparameters, fence)
 
 
 def _classes(facts: dict[str, Any]) -> dict[str, Any]:
