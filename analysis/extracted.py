@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from nnray.errors import AnalysisError, did_you_mean
+from nnray.store.table_files import read_frame
 
 if TYPE_CHECKING:
     import xarray
@@ -30,9 +31,9 @@ class Extracted:
         index = self.folder / f"{INDEX}.parquet"
         if not index.is_file():
             raise AnalysisError(f"{folder} holds no activations: there is no {index.name}")
-        self.index: pd.DataFrame = pd.read_parquet(index, partitioning=None)
+        self.index: pd.DataFrame = read_frame(index)
         """``trial``, ``epoch``, ``layer``, ``path``, ``shape``, ``dtype`` of every array."""
-        self.errors: pd.DataFrame = pd.read_parquet(self.folder / "errors.parquet", partitioning=None)
+        self.errors: pd.DataFrame = read_frame(self.folder / "errors.parquet")
         """``trial``, ``epoch``, ``layer``, ``error`` of what could not be extracted."""
 
     @property

@@ -26,7 +26,8 @@ from analysis.pool import Actors, pool_of
 from analysis.results import errors_frame
 from analysis.stimuli import Data, Stimuli, make_stimuli
 from nnray.errors import AnalysisError
-from nnray.store.files import readable, replacing
+from nnray.store.files import replacing
+from nnray.store.table_files import read_frame
 
 Function = Callable[..., Any]
 
@@ -150,7 +151,7 @@ def read_rows(path: Path) -> pd.DataFrame:
         AnalysisError: If it is damaged.
     """
     try:
-        return pd.read_parquet(readable(path), partitioning=None)
+        return read_frame(path)
     except (OSError, pa.ArrowException) as error:
         raise AnalysisError(f"{path} is damaged, delete it and try again: {error}") from error
 

@@ -44,7 +44,8 @@ from nnray.layers import (
     RegressableConv2d,
     RegressableLinear,
 )
-from nnray.store.files import readable, replacing
+from nnray.store.files import replacing
+from nnray.store.table_files import read_frame
 
 KINDS: dict[str, Callable[[bool, int, int, int], Regressable]] = {
     "affine": lambda image, old, new, rank: (RegressableConv2d if image else RegressableLinear)(old, new),
@@ -167,7 +168,7 @@ def stitching(
             for done in with_progress(results, folder.name, len(pairs), len(pairs) - len(missing)):
                 if done.error is not None:
                     errors.append({"pair": " and ".join(map(str, done.task)), "error": done.error})
-    frames = [pd.read_parquet(readable(part), partitioning=None) for part in map(_of(folder), pairs) if part.exists()]
+    frames = [read_frame(part) for part in map(_of(folder), pairs) if part.exists()]
     if not frames:
         raise AnalysisError(f"no pair could be stitched: {errors[0]['error']}")
     result = pd.concat(frames, ignore_index=True)

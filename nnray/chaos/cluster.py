@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from random import Random
 from typing import Any
 
 from nnray.errors import SpaceError
-from nnray.store.claim import claim_owner, is_claimed
+from nnray.store.claim import claim_facts, is_claimed
 from nnray.store.membership import trial_folders
 from nnray.trial.paths import StorePaths
 
@@ -38,7 +37,7 @@ def runners(store: StorePaths) -> list[Runner]:
     found = []
     for paths in trial_folders(store):
         if is_claimed(paths.claim):
-            owner = json.loads(claim_owner(paths.claim) or "{}")
+            owner = claim_facts(paths.claim)
             found.append(Runner(owner["host"], owner["pid"]))
     return found
 

@@ -7,16 +7,18 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from nnray.cli.books_lines import books_lines
+from nnray.errors import StoreError
 from nnray.store.files import shown
 from nnray.store.membership import Membership
-from nnray.store.record import CAUSES, Record
+from nnray.store.record import CAUSES, Record, readable_record
 
 if TYPE_CHECKING:
     from nnray.sweep.launch import Outcome
     from nnray.sweep.planning.plan import Plan
     from nnray.trial.paths import TrialPaths
 
-_FAILURES_NAMED = 5
+_NAMED = 5
+"""Of many trials in trouble, the first ones tell what it is."""
 
 _ADVICE = {
     "lost": "nodes or processes were lost time and again; --retry-failed tries once more",
@@ -44,6 +46,8 @@ def plan_lines(plan: Plan) -> list[str]:
         some = "to be tried again" if retried == len(failed) else f"{retried} of them to be tried again"
         again = some if retried else "--retry-failed tries them again"
         parts.append(f"{counts['failed']} failed before ({causes}; {again})")
+    if counts["damaged"]:
+        parts.append(f"{counts['damaged']} damaged")
     if continuing:
         parts.append(f"{continuing} to continue from shorter trials")
     if plan.retrain:
@@ -59,6 +63,7 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += plan.notes
     obstacles = Counter(trial.shorter.obstacle for trial in plan.trials if trial.shorter and trial.shorter.obstacle)
     lines += [f"{number} train anew although shorter ones exist: {why}" for why, number in obstacles.items()]
+    lines += _damage_lines(plan)
     if plan.departed:
         lines.append(f"no longer in the space: {len(plan.departed)} trials; they leave the tables, their folders stay")
     if plan.stopping or plan.withdrawn:
@@ -108,7 +113,8 @@ def result_lines(plan: Plan, outcome: Outcome, seconds: float, words: str, store
         lines.append(outcome.note)
     if outcome.space is not None:
         lines.append(outcome.space)
-    known = len({trial.signature for trial in plan.trials} | outcome.results.keys())
+    readable = {trial.signature for trial in plan.trials if trial.damage is None} | outcome.results.keys()
+    known = len(readable - outcome.books.damaged.keys())
     gone = max(len(outcome.dropped), known - outcome.books.trials)
     if gone:
         lines.append(f"no longer listed: {gone} trials; another command has given {name} another space meanwhile")
@@ -127,16 +133,35 @@ def by_cause(records: list[Record | None]) -> str:
     return ", ".join(f"{counts[cause]} {cause}" for cause in CAUSES if counts[cause])
 
 
+def _damage_lines(plan: Plan) -> list[str]:
+    damaged = [trial for trial in plan.trials if trial.damage is not None]
+    lines = [f"damaged: {trial.membership.name} ({trial.signature}): {trial.damage}" for trial in damaged[:_NAMED]]
+    if len(damaged) > _NAMED:
+        lines.append(f"... and {len(damaged) - _NAMED} more damaged")
+    if damaged:
+        lines.append("damaged trials are left as they are; one whose folder is removed is trained anew")
+    return lines
+
+
+def _failure_line(paths: TrialPaths, sweep: str, record: Record | None) -> str:
+    """Return what is known of one failed trial, whose folder may be damaged."""
+    try:
+        place = Membership.read(paths, sweep)
+        Record.read(paths.record)
+        why = f": {record.error}" if record and record.error else ""
+    except StoreError as error:
+        return f"{paths.signature}: {' '.join(str(error).split())}"
+    return f"{place.name if place else 'trial'} ({paths.signature}){why}; see {paths.log}"
+
+
 def _failure_lines(failed: list[TrialPaths], sweep: str) -> list[str]:
     if not failed:
         return []
-    records = {paths.signature: Record.read(paths.record) for paths in failed}
+    records = {paths.signature: readable_record(paths) for paths in failed}
     lines = [f"failed: {len(failed)} trials ({by_cause(list(records.values()))})"]
-    for paths in failed[:_FAILURES_NAMED]:
-        record, place = records[paths.signature], Membership.read(paths, sweep)
-        why = f": {record.error}" if record and record.error else ""
-        lines.append(f"failed: {place.name if place else 'trial'} ({paths.signature}){why}; see {paths.log}")
-    if len(failed) > _FAILURES_NAMED:
-        lines.append(f"... and {len(failed) - _FAILURES_NAMED} more failed")
+    for paths in failed[:_NAMED]:
+        lines.append(f"failed: {_failure_line(paths, sweep, records[paths.signature])}")
+    if len(failed) > _NAMED:
+        lines.append(f"... and {len(failed) - _NAMED} more failed")
     causes = {(record.cause if record else None) or "error" for record in records.values()}
     return lines + [f"{cause}: {_ADVICE[cause]}" for cause in CAUSES if cause in causes]

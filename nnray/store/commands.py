@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from nnray.store.claim import Claim, claim_owner, claims_in, forget_claim, is_claimed
+from nnray.store.claim import Claim, claim_facts, claim_owner, claims_in, forget_claim, is_claimed
 from nnray.store.stop_request import StopRequest
 from nnray.trial.paths import StorePaths
 
@@ -55,7 +54,7 @@ class Command:
     @property
     def place(self) -> str:
         """Where it runs, for people: ``host, process 123``."""
-        owner = json.loads(claim_owner(self.path) or "{}")
+        owner = claim_facts(self.path)
         return f"{owner.get('host', 'unknown host')}, process {owner.get('pid', 'unknown')}"
 
     def ask_to_stop(self) -> None:
@@ -79,10 +78,9 @@ def running_commands(store: StorePaths, sweep: str | None = None) -> list[Comman
     """Return the commands that are training trials, of ``sweep`` or, without a name, of any."""
     found = []
     for path in claims_in(store.commands, _SUFFIX):
-        with contextlib.suppress(ValueError):
-            owner = json.loads(claim_owner(path) or "{}")
-            if sweep in (None, owner.get("sweep")) and "sweep" in owner and is_claimed(path):
-                found.append(Command(path, owner["sweep"]))
+        about = claim_facts(path).get("sweep")
+        if type(about) is str and sweep in (None, about) and is_claimed(path):
+            found.append(Command(path, about))
     return found
 
 

@@ -88,8 +88,6 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, list) and all(_fits(entry, arguments[0]) for entry in value)
     if origin is tuple:
         return isinstance(value, tuple) and all(_fits(entry, arguments[0]) for entry in value)
-    if hint is float:
-        return type(value) in (int, float)
-    if hint is int:
-        return type(value) is int and abs(value) < 2**63  # as tables have it
+    if hint in (int, float) and type(value) is int:
+        return abs(value) < 2**63  # as tables have it
     return isinstance(value, hint) if hint in (str, datetime) else type(value) is hint

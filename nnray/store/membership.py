@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -56,9 +57,13 @@ class Membership:
     asks: tuple[Ask, ...] = ()
 
     def write(self, paths: TrialPaths, sweep: str) -> None:
-        """List the trial in ``sweep``; does nothing if it is listed so already."""
-        if self.read(paths, sweep) == self:
-            return
+        """List the trial in ``sweep``; does nothing if it is listed so already.
+
+        A damaged file is replaced: whoever lists the trial knows what was in it.
+        """
+        with contextlib.suppress(StoreError):
+            if self.read(paths, sweep) == self:
+                return
         check_links(paths)
         paths.memberships.mkdir(parents=True, exist_ok=True)
         remove_leftovers(paths.memberships, _ABANDONED_S)
@@ -78,6 +83,8 @@ class Membership:
                 check_types(Ask, vars(ask))
             membership = cls(**values | {"asks": asks})
             check_types(cls, vars(membership))
+            if membership.mode not in ("min", "max", None):
+                raise ValueError(f"mode is {membership.mode!r}")
             return membership
         except (FileNotFoundError, NotADirectoryError):
             return None

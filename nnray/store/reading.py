@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from nnray.store.columns import INT64
 from nnray.store.links import check_links
 from nnray.store.listed_trial import Checkpoints, ListedTrial, Metrics, Outcome, Stamp, plain
 from nnray.store.membership import Membership
-from nnray.store.record import Record
 from nnray.store.stored_trial import StoredTrial
 from nnray.trial.merging import flatten
 from nnray.trial.paths import TrialPaths
@@ -123,39 +121,14 @@ def read_sweep_trial(paths: TrialPaths, sweep: str, with_config: bool = True) ->
     membership = Membership.read(paths, sweep)
     if membership is None:
         return None
-    if type(membership.name) is not str or type(membership.position) is not int:
-        raise StoreError(f"{paths.membership(sweep)} is damaged: it has no name and position")
-    if type(membership.metric) not in (str, type(None)) or membership.mode not in ("min", "max", None):
-        raise StoreError(f"{paths.membership(sweep)} is damaged: {membership.metric!r}, {membership.mode!r}")
     trial = StoredTrial(paths)
     # The record comes first: where it says "completed", the rows and checkpoints read after it are all there.
-    _check_types(trial.record, paths)
     assert trial.status
     if with_config and not trial.config:
         raise StoreError(f"{paths.config} is empty")
     assert trial.rows is not None
     assert trial.checkpoints is not None
     return SweepTrial(sweep, membership, trial)
-
-
-_RECORD_TYPES: dict[str, tuple[type, ...]] = {
-    "error": (str,),
-    "attempts": (int,),
-    "started": (datetime,),
-    "ended": (datetime,),
-    "duration_s": (int, float),
-    "host": (str,),
-    "git_commit": (str,),
-    "cause": (str,),
-}
-
-
-def _check_types(record: Record, paths: TrialPaths) -> None:
-    """One ill-typed record must not spoil a table for all the others."""
-    for name, types in _RECORD_TYPES.items():
-        value = getattr(record, name)
-        if value is not None and (type(value) not in types or (type(value) is int and value not in INT64)):
-            raise StoreError(f"{paths.record} is damaged: {name} is {value!r}")
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:

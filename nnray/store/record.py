@@ -13,6 +13,7 @@ from nnray.errors import StoreError
 from nnray.redaction import masked_text
 from nnray.store.files import Fence, unfenced, write_text
 from nnray.store.json_files import check_types, read_json
+from nnray.trial.paths import TrialPaths
 
 Status = Literal["pending", "running", "completed", "stopped", "failed"]
 Cause = Literal["lost", "out-of-memory", "disk-full", "diverged", "error"]
@@ -111,6 +112,14 @@ class Record:
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise StoreError(f"{path} is damaged: {error}") from error
         return record
+
+
+def readable_record(paths: TrialPaths) -> Record | None:
+    """Return a trial's record, None if there is none or it is damaged: for those to whom that is the same."""
+    try:
+        return Record.read(paths.record)
+    except StoreError:
+        return None
 
 
 def now() -> datetime:

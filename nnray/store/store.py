@@ -96,12 +96,12 @@ class Store:
         return load_model(self.trial(signature).paths, epoch)
 
     def _frame(self, sweep: str, kind: str) -> pd.DataFrame:
-        import pandas as pd
+        from nnray.store.table_files import read_frame
 
         self._check(sweep)
         path = self._paths.table(sweep, kind)
         try:
-            return pd.read_parquet(readable(path), partitioning=None)  # a folder above named "lr=1" is no column
+            return read_frame(path)
         except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
             reason = " ".join(str(error).split())
             raise StoreError(f"{path} cannot be read (nnray rebuild makes it anew): {reason}") from error

@@ -17,6 +17,7 @@ from nnray.store.metrics_log import Row, best_value, default_mode, metrics_of
 from nnray.store.progress import SweepProgress, TrialProgress, rate_of, sweep_left_s
 from nnray.store.record import Status
 from nnray.store.stored_trial import StoredTrial
+from nnray.store.table_files import check_plain
 from nnray.store.tables import BEST, CONFIG, METRIC_KEY, MODE_KEY, sweeps_with_tables
 from nnray.trial.paths import StorePaths
 
@@ -117,6 +118,7 @@ class SweepReader:
             if known is not None and known.stamp == stamp:
                 return known
             with pq.ParquetFile(readable(self._path)) as file:
+                check_plain(file.schema_arrow, self._path)
                 names, metadata = tuple(file.schema_arrow.names), file.schema_arrow.metadata or {}
                 metric, mode = (metadata.get(key.encode(), b"").decode() or None for key in (METRIC_KEY, MODE_KEY))
                 table = _Table(names, metric, mode, {}, stamp)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from functools import partial
 
+from nnray.errors import StoreError
 from nnray.store.metrics_log import Row, metrics_of
-from nnray.store.record import Cause, Record
+from nnray.store.record import Cause, readable_record
 from nnray.sweep.observer import Observer
 from nnray.sweep.planning.plan import PlannedTrial
 from nnray.sweep.queue import TrialQueue
@@ -49,7 +50,10 @@ def _trained(trial: PlannedTrial, run: Run, observer: Observer) -> tuple[Outcome
         if is_lack_of_room(error):  # for the record of the failure, too
             return "failed", "disk-full"
         raise
-    record = Record.read(trial.paths.record) if outcome == "failed" else None
+    except StoreError as error:  # its folder is damaged, which must not stop the others
+        observer.left(trial, " ".join(str(error).split()))
+        return "failed", "error"
+    record = readable_record(trial.paths) if outcome == "failed" else None
     return outcome, record.cause if record is not None else None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from nnray.errors import StoreError
 from nnray.space.resources import Resources
 from nnray.store.claim import is_claimed
 from nnray.store.commands import Command
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 Result = Literal["completed", "stopped", "failed"]
 
-_RESULTS: dict[str, Result] = {"complete": "completed", "stopped": "stopped", "failed": "failed"}
+_RESULTS: dict[str, Result] = {
+    "complete": "completed",
+    "stopped": "stopped",
+    "failed": "failed",
+    "damaged": "failed",
+}
 _LOOK_AGAIN_S = 0.5
 
 
@@ -199,7 +205,10 @@ class TrialQueue:
                 self._ready.append(trial)
 
     def _result_on_disk(self, trial: PlannedTrial) -> Result | None:
-        record = Record.read(trial.paths.record)
+        try:
+            record = Record.read(trial.paths.record)
+        except StoreError:  # damaged since the plan was made
+            return "failed"
         if record is None:
             return None
         if record.status in ("completed", "stopped"):

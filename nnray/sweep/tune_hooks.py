@@ -10,11 +10,12 @@ from typing import Any
 from ray.tune import Callback
 from ray.tune.search import Searcher
 
+from nnray.errors import StoreError
 from nnray.space.resources import Resources
 from nnray.store.attempts import note_attempt
 from nnray.store.claim import Claim
 from nnray.store.files import local_twin
-from nnray.store.record import Cause, Record, now
+from nnray.store.record import Cause, Record, now, readable_record
 from nnray.sweep.observer import Observer
 from nnray.sweep.planning.plan import PlannedTrial
 from nnray.sweep.queue import TrialQueue
@@ -103,7 +104,7 @@ class QueueSearcher(NotSaved, Searcher):
     def _cause(self, trial: PlannedTrial, of_tune: Any, result: dict[str, Any] | None) -> Cause:
         """Return why a trial failed; where its worker could not record that, it is recorded here."""
         if result and "error" not in result:
-            record = Record.read(trial.paths.record)
+            record = readable_record(trial.paths)
             return (record.cause if record else None) or "error"
         if result:
             line: str = result["error"]
@@ -129,7 +130,7 @@ def _outcome(trial: PlannedTrial, result: dict[str, Any] | None) -> Outcome:
     """
     if result and "outcome" in result:
         return result["outcome"]
-    record = Record.read(trial.paths.record)
+    record = readable_record(trial.paths)
     return record.status if record is not None and record.status in ("completed", "stopped") else "failed"
 
 
@@ -164,7 +165,7 @@ def _record_failure(trial: PlannedTrial, error: str, cause: Cause) -> None:
     claim = Claim.acquire(trial.paths.claim)
     if claim is None:
         return
-    with claim, contextlib.suppress(OSError):  # the disk may be what failed
+    with claim, contextlib.suppress(OSError, StoreError):  # the disk may be what failed, or the record itself
         record = Record.read(trial.paths.record) or Record(signature=trial.configuration.full_signature)
         if record.status in ("pending", "running"):
             crash = crash_told_in(trial.paths.crash)

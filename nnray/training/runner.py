@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from nnray.errors import StoreError
 from nnray.store.attempts import former_attempts
 from nnray.store.claim import Claim, ClaimLostError
 from nnray.store.files import Fence, append, remove_leftovers, spooled, write_text
@@ -84,6 +85,9 @@ def run_trial(
     Returns:
         What became of the trial; ``interrupted`` if it is to be continued later, ``claimed`` if another process is
         training it.
+
+    Raises:
+        StoreError: If the trial's folder is damaged, or cannot be used.
     """
     check_links(paths)
     settle_format(paths.store.root)
@@ -146,7 +150,11 @@ def _run_claimed(
     if record.history and not paths.resume.exists():  # it begins anew
         record = dataclasses.replace(record, history=[])
     record.write(paths.record, fence)
-    record = carry_out_exploit(paths, record)
+    try:
+        record = carry_out_exploit(paths, record)
+    except StoreError as error:
+        _failed(record, error).write(paths.record, fence)
+        raise
     team.assemble()  # what is there to continue from stays as it is from now on
     requests = Requests(paths, claim.owner, run.sweep, run.stop_request)
     with crash_report(paths.crash):
@@ -202,6 +210,12 @@ def _failed_just_now(record: Record, run: Run) -> bool:
     return record.status == "failed" and record.ended is not None and record.ended >= run.started
 
 
+def _failed(record: Record, error: BaseException) -> Record:
+    """Return the record of a trial that ``error``, which is being handled, has ended."""
+    line, trace = " ".join(f"{type(error).__name__}: {error}".split()), traceback.format_exc()
+    return dataclasses.replace(record, status="failed", ended=now(), error=line, traceback=trace, cause=cause_of(error))
+
+
 def _trained(
     record: Record,
     paths: TrialPaths,
@@ -230,11 +244,9 @@ def _trained(
             if team.has_lost(error):
                 raise  # as if this worker had been killed as well
             fence()  # a successor clears away what this process was writing, which is no failure of the trial
-            trace = traceback.format_exc()
+            record = _failed(record, error)
             with contextlib.suppress(OSError):  # a full disk, say: the record is what counts
-                log.write(trace)
-            line = " ".join(f"{type(error).__name__}: {error}".split())
-            cause = cause_of(error)
-            return dataclasses.replace(record, status="failed", ended=now(), error=line, traceback=trace, cause=cause)
+                log.write(record.traceback or "")
+            return record
     ended = None if fitted.status == "pending" else now()
     return dataclasses.replace(record, ended=ended, **dataclasses.asdict(fitted))

@@ -8,12 +8,13 @@ which its holder renews and which runs out when it doesn't. Which of the two is 
 
 from __future__ import annotations
 
-from nnray.store.claim.claim import Claim, claim_owner, claims_in, exclusive, forget_claim, is_claimed
+from nnray.store.claim.claim import Claim, claim_facts, claim_owner, claims_in, exclusive, forget_claim, is_claimed
 from nnray.store.claim.kind import ClaimLostError
 
 __all__ = [
     "Claim",
     "ClaimLostError",
+    "claim_facts",
     "claim_owner",
     "claims_in",
     "exclusive",

@@ -16,6 +16,7 @@ from nnray.store.claim.kind import ClaimKind, Holding
 from nnray.store.claim.lease import Leases
 from nnray.store.claim.lock import Locks
 from nnray.store.format import claims_around
+from nnray.store.json_files import parse_json
 
 _KINDS: dict[str, ClaimKind] = {"locks": Locks(), "leases": Leases()}
 
@@ -75,6 +76,15 @@ def is_claimed(path: Path) -> bool:
 def claim_owner(path: Path) -> str | None:
     """Return what the claim at ``path`` says of the one who holds it, or held it last; None if there is no claim."""
     return _kind(path).owner(path)
+
+
+def claim_facts(path: Path) -> dict[str, Any]:
+    """Return what the claim at ``path`` says in plain data; nothing if there is none, or it is damaged."""
+    try:
+        facts = parse_json(claim_owner(path) or "{}")
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def claims_in(folder: Path, suffix: str) -> Iterator[Path]:

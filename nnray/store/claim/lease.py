@@ -29,6 +29,7 @@ from pathlib import Path
 from nnray.errors import StoreError
 from nnray.store.claim.kind import ClaimKind, ClaimLostError, Holding
 from nnray.store.files import create, modified, remove_tree, store_clock, write_text
+from nnray.store.json_files import read_json
 
 EXPIRES_S = 30.0
 """Seconds after which a lease that was not renewed is free. All hosts of a store must agree on it."""
@@ -262,7 +263,7 @@ def _newest(folder: Path) -> _Lease | None:
         with contextlib.suppress(FileNotFoundError):  # the next generation was taken meanwhile
             written = modified(file)
             try:
-                content = json.loads(file.read_text(encoding="utf-8"))
+                content = read_json(file)
                 return _Lease(generation, str(content["owner"]), bool(content["released"]), written, folder)
             except (ValueError, KeyError, TypeError):  # just being written, where there are no hard links
                 return _Lease(generation, "", False, written, folder)

@@ -7,12 +7,12 @@ a server is asked by one client at a time.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from nnray.errors import StoreError
-from nnray.store.claim import Claim, claim_owner
+from nnray.store.claim import Claim, claim_facts
 from nnray.store.files import remove_leftovers
 from nnray.store.membership import members
 from nnray.store.mlflow.mirror import MlflowMirror, UndeliverableError
@@ -133,7 +133,7 @@ class Sender:
             self._claim = Claim.acquire(path)
             self.is_elsewhere = self._claim is None
             if self._claim is None:
-                self.trouble = f"{_owner(claim_owner(path))} is sending to {self.place.shown}"
+                self.trouble = f"{_owner(claim_facts(path))} is sending to {self.place.shown}"
                 return False
             for sweep in self.queue.sweeps():
                 remove_leftovers(path.parent / sweep, _ABANDONED_S)
@@ -197,10 +197,8 @@ class Sender:
         return trials, left
 
 
-def _owner(text: str | None) -> str:
+def _owner(facts: Mapping[str, Any]) -> str:
     """Return who holds the lock, for people."""
-    try:
-        owner = json.loads(text or "{}")
-        return f"another command (on {owner['host']}, process {owner['pid']})"
-    except (ValueError, KeyError, TypeError):
+    if not {"host", "pid"} <= facts.keys():
         return "another command"
+    return f"another command (on {facts['host']}, process {facts['pid']})"

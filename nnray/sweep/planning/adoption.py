@@ -16,6 +16,7 @@ from typing import Any
 from nnray.errors import ConfigurationError, StoreError
 from nnray.store.claim import Claim, is_claimed
 from nnray.store.files import move_folder, write_text
+from nnray.store.links import check_links
 from nnray.store.membership import trial_folders
 from nnray.store.record import Record
 from nnray.trial.configuration import Configuration, resolve
@@ -37,15 +38,15 @@ def find_adoptable(store: StorePaths, wanted: Iterable[Configuration], known: fr
     """
     folders = [paths for paths in trial_folders(store) if paths.signature not in known]
     configurations = {configuration.full_signature: configuration for configuration in wanted} if folders else {}
-    found: dict[str, TrialPaths] = {}
+    found: dict[str, tuple[tuple[bool, bool], TrialPaths]] = {}
     for paths in _candidates(folders, configurations.values()):
         today = signature_today(paths)
         if today is None or today not in configurations or is_claimed(paths.claim):  # claimed: other code trains it now
             continue
-        signature = configurations[today].signature
-        if signature not in found or _worth(paths) > _worth(found[signature]):
-            found[signature] = paths
-    return found
+        signature, worth = configurations[today].signature, _worth(paths)
+        if worth is not None and (signature not in found or worth > found[signature][0]):
+            found[signature] = worth, paths
+    return {signature: paths for signature, (_, paths) in found.items()}
 
 
 def signature_today(paths: TrialPaths) -> str | None:
@@ -132,9 +133,10 @@ def _class_names(outline: _Outline) -> frozenset[str]:
     return frozenset(line.rpartition(".")[2] for line in outline if "class_path:" in line)
 
 
-def _worth(paths: TrialPaths) -> tuple[bool, bool]:
+def _worth(paths: TrialPaths) -> tuple[bool, bool] | None:
+    """Return what tells which of two folders of a trial is the better one; None for a damaged one, which is none."""
     try:
-        record = Record.read(paths.record)
+        record = Record.read(check_links(paths).record)
     except StoreError:
-        return False, False
+        return None
     return record is not None and record.status in ("completed", "stopped"), paths.resume.exists()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Sequence
 
 from nnray.errors import StoreError
-from nnray.store.claim import claim_owner, is_claimed
+from nnray.store.claim import claim_facts, is_claimed
 from nnray.store.commands import running_commands
 from nnray.store.record import Record
 from nnray.trial.paths import StorePaths, TrialPaths
@@ -29,11 +27,7 @@ def of_other_commands(store: StorePaths, sweep: str, departed: Sequence[TrialPat
 
 
 def _is_trained_for(paths: TrialPaths, sweep: str) -> bool:
-    if not is_claimed(paths.claim):
-        return False
-    with contextlib.suppress(ValueError):
-        return json.loads(claim_owner(paths.claim) or "{}").get("sweep") == sweep
-    return False
+    return is_claimed(paths.claim) and claim_facts(paths.claim).get("sweep") == sweep
 
 
 def _is_finished(paths: TrialPaths) -> bool:

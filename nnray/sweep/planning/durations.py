@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nnray.errors import NnrayError
+from nnray.errors import NnrayError, StoreError
 from nnray.store.files import readable
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import StorePaths
@@ -90,13 +90,20 @@ def _earlier_trials(store: StorePaths) -> Iterable[tuple[dict[str, Any], float]]
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    from nnray.store.table_files import check_plain
+
     for path in sorted(store.tables.glob("*/trials.parquet")):
         try:
             source = readable(path)
             schema = pq.read_schema(source)
+            check_plain(schema, path)
             keys = [name for name in schema.names if name.removeprefix("config/").startswith(_SHAPING)]
             table = pq.read_table(source, columns=["status", "duration_s", *keys])
-        except (OSError, ValueError):  # a view, that somebody may have damaged; its trials just aren't known then
+        except (
+            OSError,
+            ValueError,
+            StoreError,
+        ):  # a view, perhaps damaged: its trials just aren't known then
             continue
         table = table.filter(pc.and_(pc.equal(table["status"], "completed"), pc.greater(table["duration_s"], 0.0)))
         names = [key.removeprefix("config/") for key in keys]

@@ -30,7 +30,7 @@ from nnray.trial.paths import StorePaths, TrialPaths
 if TYPE_CHECKING:
     from nnray.sweep.search.planning import SearchPlan
 
-State = Literal["complete", "stopped", "failed", "running", "resume", "run"]
+State = Literal["complete", "stopped", "failed", "running", "resume", "run", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,15 @@ class PlannedTrial:
         membership: Its name and place in the sweep.
         paths: Its folder, which may not exist yet.
         state: ``complete`` and ``stopped`` are done, ``failed`` has failed before, ``running`` is being trained by
-            another command, ``resume`` has been started and ``run`` has not.
+            another command, ``resume`` has been started and ``run`` has not. What became of a ``damaged`` one cannot be
+            told; it is left as it is.
         record: What is recorded of it, None if nothing is.
         former: The folder that holds it under a signature that it had before an option was added, if there is one; to
             be taken over (:mod:`nnray.sweep.planning.adoption`).
         resources: What it occupies while it is trained.
         shorter: A completed trial that is its beginning; what that has made is taken over if nothing is in the way
             (:mod:`nnray.sweep.planning.continuation`).
+        damage: Why its folder cannot be read, in one line, for a damaged one.
     """
 
     configuration: Configuration
@@ -59,6 +61,7 @@ class PlannedTrial:
     former: TrialPaths | None = None
     resources: Resources = field(default_factory=Resources)
     shorter: ShorterTrial | None = None
+    damage: str | None = None
 
     @property
     def continues(self) -> bool:
@@ -140,6 +143,8 @@ class Plan:
         settle_format(self.store.root)
         try:
             for trial in self.trials:
+                if trial.damage is not None:
+                    continue
                 if trial.former is not None:
                     adopt(trial.former, trial.paths)
                 enlist(trial.paths, trial.configuration, trial.membership, self.sweep.name)
@@ -192,7 +197,7 @@ def make_plan(
     Raises:
         ConfigurationError: If a trial's configuration is wrong.
         SpaceError: If there are no trials, or the sweep's functions fail.
-        StoreError: If the store's records are damaged or it cannot be written.
+        StoreError: If the store cannot be written, or a folder belongs to another configuration.
     """
     if sweep.search is not None:
         from nnray.sweep.search.planning import make_search_plan  # which makes plans of this module
@@ -239,7 +244,7 @@ def planned_trials(store: StorePaths, entries: Sequence[Entry]) -> tuple[Planned
     """Return trials with what the store knows of them; nothing is written.
 
     Raises:
-        StoreError: If a record is damaged, or a folder belongs to another configuration.
+        StoreError: If a folder belongs to another configuration.
     """
     there = folder_names(store)  # in one go: to ask for each trial is slow on a network
     missing = [entry.configuration for entry in entries if entry.configuration.signature not in there]
@@ -270,7 +275,11 @@ def _planned(store: StorePaths, entry: Entry, there: frozenset[str], former: Tri
     paths = store.trial(configuration.signature)
     if former is None and configuration.signature not in there:
         return PlannedTrial(configuration, membership, paths, "run", None, None, resources)
-    record = Record.read((former or paths).record)
+    try:
+        record = Record.read(check_links(former or paths).record)
+    except StoreError as error:
+        damage = " ".join(str(error).split())
+        return PlannedTrial(configuration, membership, paths, "damaged", None, None, resources, damage=damage)
     if former is None and record is not None and record.signature != configuration.full_signature:
         if not is_half_adopted(paths, record):
             raise StoreError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
@@ -13,7 +12,7 @@ from nnray.store.files import path_of
 from nnray.store.record import Record
 from nnray.sweep.planning.plan import Plan
 from nnray.sweep.scheduling.steering import Steering, View, folder_of
-from nnray.training.exploitation import in_effect, order_exploit
+from nnray.training.exploitation import in_effect, order_exploit, read_order
 from nnray.trial.configuration import resolve
 from nnray.trial.yaml_loader import load_yaml
 
@@ -90,8 +89,9 @@ def _values_now(trial: Any, keys: tuple[str, ...]) -> dict[str, Any]:
     paths = folder_of(trial.config)
     record = Record.read(paths.record)
     history = list(record.history) if record is not None else []
-    if paths.exploit.exists():  # ordered, but not yet carried out
-        history.append(json.loads(paths.exploit.read_text(encoding="utf-8")))
+    order = read_order(paths)
+    if order is not None:  # not yet carried out
+        history.append(order)
     flat = in_effect(resolve(load_yaml(trial.config["configuration"])), history).flat()
     return {key: flat[key] for key in keys}
 

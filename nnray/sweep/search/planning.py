@@ -10,6 +10,7 @@ from typing import Any
 from nnray.errors import ConfigurationError, SpaceError, StoreError
 from nnray.space.resources import Resources
 from nnray.space.sweep import Sweep
+from nnray.store.links import check_links
 from nnray.store.membership import Ask, Membership, members
 from nnray.store.stored_trial import StoredTrial
 from nnray.sweep.planning.adoption import signature_today
@@ -71,7 +72,7 @@ def make_search_plan(
     Raises:
         ConfigurationError: If a key or a value of the space cannot be meant.
         SpaceError: If there is no such searcher, or it cannot deal with the space.
-        StoreError: If the store's records are damaged or it cannot be written.
+        StoreError: If the store cannot be written, or a folder belongs to another configuration.
     """
     search = _search_plan(sweep, folder, settings)
     corners = [search.configuration(corner) for corner in search.space.corners()]
@@ -116,10 +117,10 @@ def _search_plan(sweep: Sweep, folder: Path, settings: Mapping[str, Any]) -> Sea
 
 def _recognised(search: SearchPlan, paths: TrialPaths, sweep: Sweep) -> Entry | None:
     """Return a listed trial and its place if it is one of the search's space, None if it has left that."""
-    membership = Membership.read(paths, sweep.name)
-    assert membership is not None
-    point = membership.asks[0].point if membership.asks else {}
     try:
+        membership = Membership.read(check_links(paths), sweep.name)
+        assert membership is not None
+        point = membership.asks[0].point if membership.asks else {}
         flat = StoredTrial(paths).flat_config
         known = search.space.recognised(point, flat)
         if known is None:

@@ -11,7 +11,7 @@ from nnray.store.claim import Claim
 from nnray.store.format import settle_format
 from nnray.store.membership import Ask, Membership
 from nnray.store.metrics_log import read_rows
-from nnray.store.record import Record
+from nnray.store.record import readable_record
 from nnray.sweep.planning.adoption import adopt
 from nnray.sweep.planning.expansion import resources_of
 from nnray.sweep.planning.plan import Plan, PlannedTrial, enlist, planned
@@ -159,7 +159,8 @@ class SearchSource:
         trial = planned(self._plan.store, configuration, membership, resources)
         if trial.former is not None:
             adopt(trial.former, trial.paths)
-        enlist(trial.paths, trial.configuration, membership, sweep.name)
+        if trial.damage is None:
+            enlist(trial.paths, trial.configuration, membership, sweep.name)
         if self._plan.is_retried(trial):
             trial = replace(trial, state="run")
         self._trials[trial.signature] = trial
@@ -177,7 +178,7 @@ class SearchSource:
 
     def _evaluation(self, trial: PlannedTrial, result: Result) -> Evaluation:
         if result == "failed":
-            record = Record.read(trial.paths.record)
+            record = readable_record(trial.paths)
             return self._worst() if record is not None and record.cause == "diverged" else FAILURE
         rows = read_rows(trial.paths.metrics)
         problem = unknown_metric(rows, self._search.objectives)
@@ -212,7 +213,8 @@ class SearchSource:
     def _record(self, signature: str, asks: tuple[Ask, ...]) -> None:
         trial = self._trials[signature]
         membership = replace(trial.membership, asks=asks)
-        membership.write(trial.paths, self._plan.sweep.name)
+        if trial.damage is None:
+            membership.write(trial.paths, self._plan.sweep.name)
         self._trials[signature] = replace(trial, membership=membership)
 
 
@@ -247,7 +249,12 @@ def _as_space_error(search: SearchPlan) -> Iterator[None]:
         raise SpaceError(f"search: {search.title}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
-_RESULTS: dict[str, Result] = {"complete": "completed", "stopped": "stopped", "failed": "failed"}
+_RESULTS: dict[str, Result] = {
+    "complete": "completed",
+    "stopped": "stopped",
+    "failed": "failed",
+    "damaged": "failed",
+}
 
 
 def _ended(trial: PlannedTrial) -> float:

@@ -28,7 +28,7 @@ _REFRESHES_PER_S = 2.0
 _ROWS = 20
 _KEYS_FROM = 1000
 """Trials whose keys may be chosen as columns: of very many, the first ones tell."""
-_DONE: dict[str, Status] = {"complete": "completed", "stopped": "stopped", "failed": "failed"}
+_DONE: dict[str, Status] = {"complete": "completed", "stopped": "stopped", "failed": "failed", "damaged": "failed"}
 
 
 @dataclass

@@ -298,12 +298,42 @@ def test_signatures_that_begin_alike_are_never_taken_for_each_other(store):
         plan_of(store)
 
 
-def test_a_damaged_record_is_named(store):
+def damage_record(paths, outside):
+    paths.record.write_text('{"signature": ')
+
+
+def lead_out_of_the_store(paths, outside):
+    outside.mkdir()
+    paths.checkpoints.symlink_to(outside)
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [(damage_record, r"record\.json is damaged: "), (lead_out_of_the_store, "checkpoints is a symbolic link out of")],
+    ids=["record", "link"],
+)
+def test_a_damaged_trial_is_named_left_as_it_is_and_stops_no_other(store, tmp_path, damage, why):
     plan = plan_of(store)
     plan.apply()
-    plan.trials[0].paths.record.write_text('{"signature": ')
-    with pytest.raises(StoreError, match=r"record\.json is damaged: "):
-        plan_of(store)
+    victim = plan.trials[1].paths
+    damage(victim, tmp_path / "outside")
+    plan = plan_of(store, retry_failed=True)
+    assert states(plan) == ["run", "damaged", "run", "run"]
+    assert re.search(why, plan.trials[1].damage)
+    assert "\n" not in plan.trials[1].damage
+    assert plan.trials[1] not in plan.todo
+    before = snapshot(victim.folder)
+    plan.apply()
+    assert snapshot(victim.folder) == before
+
+
+def test_a_damaged_place_in_the_sweep_is_written_anew(store):
+    plan = plan_of(store)
+    plan.apply()
+    victim = plan.trials[0]
+    victim.paths.membership("s").write_text("{")
+    plan_of(store).apply()
+    assert Membership.read(victim.paths, "s") == victim.membership
 
 
 def with_results(trial):

@@ -1,0 +1,77 @@
+"""A trial whose folder is damaged costs that trial and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nnray.cli.main import main
+from nnray.store.record import Record
+from nnray.trial.paths import StorePaths, TrialPaths
+
+SPACE = """
+from nnray import Sweep, grid
+sweep = Sweep(
+    name="study",
+    base={"model": "user_code.Tiny", "data": {"class_path": "nnray.data.Digits", "init_args": {"batch_size": 512}},
+          "trainer": {"max_epochs": 1}},
+    space={"seed": grid(range(SEEDS))},
+)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a sweep of two trials that have been trained."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NNRAY_STORE", raising=False)
+    (tmp_path / "study.py").write_text(SPACE.replace("SEEDS", "2"))
+    assert main(["sweep", "study.py", "--in-process"]) == 0
+    (tmp_path / "study.py").write_text(SPACE.replace("SEEDS", "3"))
+    return tmp_path
+
+
+def first_trial(folder: Path) -> TrialPaths:
+    table = pd.read_parquet(folder / "nnray-store/tables/study/trials.parquet")
+    return StorePaths(folder / "nnray-store").trial(table.loc[table["config/seed"] == 0, "trial"].item())
+
+
+def test_a_sweep_names_it_trains_the_others_and_fails(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    victim = first_trial(folder)
+    victim.record.write_text('{"signature": ')
+    capsys.readouterr()
+    assert main(["sweep", "study.py", "--in-process"]) == 1
+    captured = capsys.readouterr()
+    assert "study: 3 trials: 1 complete, 0 to resume, 1 to run, 1 damaged\n" in captured.out
+    assert f"damaged: seed=0 ({victim.signature}): {victim.record} is damaged: " in captured.out
+    assert "study: 2 of 3 trials complete, 1 of them now" in captured.out
+    assert "no longer listed" not in captured.out
+    assert "Traceback" not in captured.out + captured.err
+    assert victim.record.read_text() == '{"signature": '
+    table = pd.read_parquet(folder / "nnray-store/tables/study/trials.parquet")
+    assert table["config/seed"].tolist() == [1, 2]
+    assert set(table["status"]) == {"completed"}
+
+    victim.record.unlink()
+    assert main(["sweep", "study.py", "--in-process"]) == 0
+    record = Record.read(victim.record)
+    assert record is not None
+    assert record.status == "completed"
+
+
+def test_the_order_of_a_population_that_is_no_order_fails_its_trial_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim = first_trial(folder)
+    victim.record.unlink()
+    victim.exploit.write_text('{"from": ')
+    capsys.readouterr()
+    assert main(["sweep", "study.py", "--in-process"]) == 1
+    captured = capsys.readouterr()
+    assert f"failed: seed=0 ({victim.signature}): StoreError: {victim.exploit} is damaged: " in captured.out
+    assert "study: 2 of 3 trials complete" in captured.out
+    record = Record.read(victim.record)
+    assert record is not None
+    assert (record.status, record.cause) == ("failed", "error")
