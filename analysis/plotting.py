@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ def heatmap(
     sizes = [min(max(3.0, count * _INCHES_A_LAYER), 14.0) for count in square.shape]
     figure = Figure(figsize=(sizes[1] + 1.5, sizes[0]), layout="constrained")
     axes = figure.subplots()
+    aspect: Literal["equal", "auto"]
     aspect = "equal" if square.shape[0] == square.shape[1] else "auto"  # a few rows would be a thin line
     image = axes.imshow(square.to_numpy(), vmin=low, vmax=high, cmap=colours, interpolation="nearest", aspect=aspect)
     figure.colorbar(image, ax=axes, shrink=0.8)

@@ -61,6 +61,27 @@ def test_a_sweep_names_it_trains_the_others_and_fails(folder: Path, capsys: pyte
     assert record.status == "completed"
 
 
+def test_a_search_takes_it_for_a_failure_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NNRAY_STORE", raising=False)
+    search = SPACE.replace("grid(range(SEEDS))", "tune.randint(0, 1000)").replace(
+        'name="study"', 'name="study", search="random", metric="val_acc", num_samples=SEEDS'
+    )
+    (tmp_path / "study.py").write_text("from ray import tune\n" + search.replace("SEEDS", "2"))
+    assert main(["sweep", "study.py", "--in-process"]) == 0
+    victim = min((tmp_path / "nnray-store/trials").iterdir()) / "record.json"
+    victim.write_text("{")
+    (tmp_path / "study.py").write_text("from ray import tune\n" + search.replace("SEEDS", "3"))
+    capsys.readouterr()
+    assert main(["sweep", "study.py", "--in-process"]) == 1
+    captured = capsys.readouterr()
+    assert f"({victim.parent.name}): {victim} is damaged: " in captured.out
+    assert "study: 2 of 3 trials complete, 1 of them now" in captured.out
+    assert victim.read_text() == "{"
+
+
 def test_the_order_of_a_population_that_is_no_order_fails_its_trial_alone(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
