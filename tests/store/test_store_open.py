@@ -12,7 +12,6 @@ from trial_folders import CONFIG, write_trial, write_trials
 import nnray
 from nnray.errors import StoreError
 from nnray.store.bookkeeper import rebuild
-from nnray.store.mlflow.mirror import MlflowMirror
 from nnray.trial.paths import StorePaths
 
 NETWORKS = """
@@ -217,7 +216,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path, networks):
 )
 def test_what_is_not_there_is_named_with_the_nearest(tmp_path, networks, ask, message):
     paths = train(StorePaths(tmp_path), networks.LooksAtValues(2), config("LooksAtValues"))
-    rebuild(StorePaths(tmp_path), "digits", MlflowMirror(StorePaths(tmp_path), "digits"))
+    rebuild(StorePaths(tmp_path), "digits")
     with pytest.raises(StoreError, match=message):
         ask(nnray.open(tmp_path), paths.signature)
 
@@ -247,7 +246,7 @@ def test_a_store_that_is_not_there_is_named(tmp_path, monkeypatch):
 def test_frames_are_those_of_the_tables(tmp_path):
     paths = StorePaths(tmp_path / "lr=1" / "store")  # a folder that pyarrow would make a column of
     write_trials(paths.root, 2, checkpoints={0: {"w": torch.ones(2)}})
-    rebuild(paths, "digits", MlflowMirror(paths, "digits"))
+    rebuild(paths, "digits")
     store = nnray.open(paths.root)
     assert store.sweeps() == ["digits"]
     assert store.metric("digits") == ("val_acc", "max")
@@ -260,7 +259,7 @@ def test_frames_are_those_of_the_tables(tmp_path):
 
 def test_checkpoints_are_found_after_the_store_was_moved(tmp_path):
     old = write_trials(tmp_path / "old", 1, checkpoints={0: {"w": torch.ones(2)}})
-    rebuild(old, "digits", MlflowMirror(old, "digits"))
+    rebuild(old, "digits")
     old.root.rename(tmp_path / "new")
     (path,) = nnray.open(tmp_path / "new").checkpoints("digits")["path"]
     assert path == str(StorePaths(tmp_path / "new").trial(next((tmp_path / "new/trials").iterdir()).name).checkpoint(0))
