@@ -70,7 +70,7 @@ class Extracted:
         try:
             import xarray
         except ImportError as error:
-            raise AnalysisError("xarray is not installed: pip install xarray") from error
+            raise AnalysisError("xarray is not installed: pip install 'nnray[xarray]'") from error
         row, values = self._row(key), self[key]  # type: ignore[arg-type, index]
         coordinates = {"sample": self.samples}
         if self.labels is not None:

@@ -80,6 +80,11 @@ def make_stimuli(networks: Networks, data: Data = "test", n: int | None = None, 
         images, labels = _array(data), None
     if labels is not None and len(labels) != len(images):
         raise AnalysisError(f"data: there are {len(images)} images and {len(labels)} labels")
+    if images.dtype == np.uint8:
+        raise AnalysisError(
+            "data: these images are uint8, as files hold them, and networks take what they were trained on: floating "
+            "point, scaled and normalized as their data module does"
+        )
     if images.dtype == np.float64:  # NumPy's default, which no network computes in
         images = images.astype(np.float32)
     return _chosen(images, labels, n, seed)

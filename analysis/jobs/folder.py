@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 ERRORS = "errors"
+UNFINISHED = ".unfinished"
+"""How the folder of a part that is being written is called in the end; its name begins with a dot."""
+
 _LEFTOVER_S = 3600.0
 """What is this old was left by a kill: another command with the same job may be writing what is younger."""
 
@@ -69,6 +74,7 @@ class JobFolder:
         note_references(self.path, ((network.trial, network.epoch) for network in networks))
         for folder in (self.path, *(entry for entry in self.path.iterdir() if entry.is_dir())):
             remove_leftovers(folder, _LEFTOVER_S)
+            _remove_unfinished(folder)
         if not (self.path / "job.json").exists():
             write_text(self.path / "job.json", self._text)
 
@@ -89,6 +95,17 @@ class JobFolder:
 def part_key(trial: str, epoch: int) -> str:
     """Return what the parts of a network are called."""
     return f"{trial}-epoch={epoch:04d}"
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove folders of parts that a kill left half written, and nothing that another command may be writing."""
+    for leftover in folder.glob(f".*{UNFINISHED}"):
+        try:
+            newest = max(path.stat().st_mtime for path in (leftover, *leftover.iterdir()))
+        except FileNotFoundError:  # it is whole now, or removed
+            continue
+        if time.time() - newest > _LEFTOVER_S:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _difference(there: Path, text: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +16,8 @@ from analysis.progress import with_progress
 from analysis.stimuli import Stimuli
 from nnray.errors import AnalysisError
 from nnray.graph import GraphModule
+
+Task = TypeVar("Task")
 
 Failure = tuple[str, int, str | None, str]
 """What could not be done: trial, epoch, layer (None for all), and why."""
@@ -61,12 +63,41 @@ def make_missing(
         What failed. It has no part, so that the job tries it again when it is started again.
     """
     every = list(networks)
-    missing = [network for network in every if not part_of(folder, kind, network, suffix).exists()]
+    failed = make_parts(
+        every, lambda network: part_of(folder, kind, network, suffix), folder.name, make_work, shared, pool, images
+    )
+    return [(network.trial, network.epoch, None, error) for network, error in failed]
+
+
+def make_parts(
+    tasks: Sequence[Task],
+    part: Callable[[Task], Path],
+    what: str,
+    make_work: Callable[..., Callable[[Task], Any]],
+    shared: tuple[Any, ...],
+    pool: Pool,
+    images: int = 0,
+) -> list[tuple[Task, str]]:
+    """Do the tasks whose part is missing, with a progress bar.
+
+    Args:
+        tasks: Pieces of work, of which neighbours are done by the same worker, or at the same time.
+        part: Tells where a task's part lies.
+        what: Stands before the progress bar.
+        make_work: Returns, from ``shared``, what makes a task's part.
+        shared: Large arguments.
+        pool: What does the work.
+        images: How many images a task means, for the rate in the progress bar; 0 for no rate.
+
+    Returns:
+        The tasks that failed, with the reason.
+    """
+    missing = [task for task in tasks if not part(task).exists()]
     if not missing:
         return []
     results = pool.work_through(missing, make_work, shared)
-    shown = with_progress(results, folder.name, len(every), len(every) - len(missing), images)
-    return [(done.task.trial, done.task.epoch, None, done.error) for done in shown if done.error is not None]
+    shown = with_progress(results, what, len(tasks), len(tasks) - len(missing), images)
+    return [(done.task, done.error) for done in shown if done.error is not None]
 
 
 def device_of(actors: Actors | None) -> str:
@@ -78,8 +109,12 @@ def all_activations(
     model: GraphModule, stimuli: Stimuli, patterns: Patterns, device: torch.device
 ) -> dict[str, torch.Tensor]:
     """Return layers on all images at once, ``(n, ...)``, in main memory."""
-    parts: dict[str, list[torch.Tensor]] = {}
+    every: dict[str, torch.Tensor] = {}
+    start = 0
     for images in stimuli.batches(FORWARD_BATCH, device):
         for name, values in activations(model, images, patterns).items():
-            parts.setdefault(name, []).append(values.cpu())
-    return {name: torch.cat(values) for name, values in parts.items()}
+            if name not in every:  # once and for all: to join batches in the end would take twice the memory
+                every[name] = torch.empty(len(stimuli), *values.shape[1:], dtype=values.dtype)
+            every[name][start : start + len(values)] = values
+        start += len(images)
+    return every

@@ -25,39 +25,28 @@ from torch import nn
 from torch.nn import functional as F
 
 from analysis.activations import Patterns, activations, patterns_of
-from analysis.jobs.folder import JobFolder, part_key
-from analysis.jobs.per_network import FORWARD_BATCH, device_of
+from analysis.jobs.folder import ERRORS, JobFolder, part_key
+from analysis.jobs.mapping import read_rows
+from analysis.jobs.per_network import FORWARD_BATCH, device_of, make_parts
+from analysis.jobs.stitching_layers import KINDS, check_identity, fit_layer, resizing, stitching_layer
 from analysis.loading import Loader
 from analysis.networks import Network, Networks
 from analysis.pool import Actors, pool_of
-from analysis.progress import with_progress
+from analysis.results import errors_frame
 from analysis.stimuli import Data, Stimuli, make_stimuli
 from nnray.errors import AnalysisError, NnrayError, did_you_mean
 from nnray.graph import GraphModule, frozen, stitch
-from nnray.layers import (
-    Interpolate,
-    LowRankConv2d,
-    LowRankLinear,
-    OrthogonalConv2d,
-    OrthogonalLinear,
-    Regressable,
-    RegressableConv2d,
-    RegressableLinear,
-)
 from nnray.store.files import replacing
-from nnray.store.table_files import read_frame
 
-KINDS: dict[str, Callable[[bool, int, int, int], Regressable]] = {
-    "affine": lambda image, old, new, rank: (RegressableConv2d if image else RegressableLinear)(old, new),
-    "orthogonal": lambda image, old, new, rank: (OrthogonalConv2d if image else OrthogonalLinear)(old, new),
-    "low-rank": lambda image, old, new, rank: (LowRankConv2d if image else LowRankLinear)(
-        old, new, min(rank, old, new)
-    ),
-}
-"""Forms of the stitching layer, between images (as a 1x1 convolution) or features."""
+IDENTITY = "identity"
+STAGES = (IDENTITY, "random", "least-squares", "trained")
+"""No layer at all, but for the size of images; a layer as it is made; fit to the activations that it stands in for;
+trained for the task from there."""
 
-STAGES = ("random", "least-squares", "trained")
-"""As the layer is made; fit to the activations that it stands in for; trained for the task from there."""
+_SIDE = 4
+"""Pairs come in blocks of so many networks with so many, which a worker keeps, so that few are loaded again."""
+
+Pair = tuple[Network, Network]
 
 
 @dataclass(frozen=True)
@@ -67,7 +56,7 @@ class StitchingOptions:
     Attributes:
         kinds: Names of :data:`KINDS`.
         stages: Names of :data:`STAGES`.
-        rank: Of low-rank layers, or the smaller width if that is less.
+        rank: Of low-rank layers, or the smaller width if that is less; inputs of each output of sparse ones.
         ridge: Of the least-squares fit.
         every_pair: Whether each chosen layer of the one goes with each of the other; else layers of equal names.
         epochs: Of training.
@@ -92,7 +81,7 @@ def stitching(
     layers: str | Sequence[str],
     *,
     kinds: str | Sequence[str] = ("affine",),
-    stages: str | Sequence[str] = STAGES,
+    stages: str | Sequence[str] = STAGES[1:],
     rank: int = 8,
     ridge: float = 0.0,
     every_pair: bool = False,
@@ -112,9 +101,9 @@ def stitching(
     Args:
         networks: Two networks or more that take the same images.
         layers: Names or globs.
-        kinds: Names of :data:`KINDS`.
-        stages: Names of :data:`STAGES`.
-        rank: Of low-rank layers.
+        kinds: ``affine``, ``orthogonal``, ``low-rank``, ``sparse``.
+        stages: ``identity`` (which is a row beside all kinds), ``random``, ``least-squares``, ``trained``.
+        rank: Of low-rank layers; how many inputs each output of a sparse layer has.
         ridge: Penalty of the least-squares fit.
         every_pair: Whether each chosen layer goes with each; left out, with the one of its name.
         epochs: Of training the stitching layer.
@@ -132,7 +121,7 @@ def stitching(
         A row per pair of layers, kind and stage: the columns of pairs (``trial_a`` gives the first layers), ``kind``,
         ``stage``, ``accuracy``, ``own_accuracy`` of the second network, ``relative_accuracy`` (their ratio),
         ``penalty`` (their difference), and ``error`` where a pair could not be stitched. ``attrs["errors"]`` tells of
-        pairs of networks that failed.
+        pairs of networks that failed (``trial``, ``epoch``, ``layer``, ``error``), as ``errors.parquet`` does.
 
     Raises:
         AnalysisError: If an argument cannot be meant, there are no labels, or every pair fails.
@@ -158,23 +147,26 @@ def stitching(
     folder = JobFolder(networks.store, "stitching", json.loads(json.dumps(arguments)), name)
     folder.open(networks)
     pairs = list(itertools.permutations(networks, 2))
-    missing = [pair for pair in pairs if not _part(folder, pair).exists()]
-    errors: list[dict[str, Any]] = []
-    if missing:
-        folder.part("layers", "", "")
-        shared = (shown, fit, networks.store, folder.path, patterns, options, device_of(actors))
-        with pool_of(actors) as pool:
-            results = pool.work_through(missing, make_stitching_work, shared)
-            for done in with_progress(results, folder.name, len(pairs), len(pairs) - len(missing)):
-                if done.error is not None:
-                    errors.append({"pair": " and ".join(map(str, done.task)), "error": done.error})
-    frames = [read_frame(part) for part in map(_of(folder), pairs) if part.exists()]
+    folder.part("layers", "", "")
+    shared = (shown, fit, networks.store, folder.path, patterns, options, device_of(actors))
+    with pool_of(actors) as pool:
+        blocks = _in_blocks(list(networks))
+        failed = make_parts(blocks, _of(folder), folder.name, make_stitching_work, shared, pool, len(shown))
+    errors = errors_frame([(one.trial, one.epoch, None, f"with {other}: {error}") for (one, other), error in failed])
+    frames = [read_rows(part) for part in map(_of(folder), pairs) if part.exists()]
     if not frames:
-        raise AnalysisError(f"no pair could be stitched: {errors[0]['error']}")
+        raise AnalysisError(f"no pair could be stitched: {failed[0][1]}")
     result = pd.concat(frames, ignore_index=True)
     folder.write_table("result", pa.Table.from_pandas(result, preserve_index=False))
-    result.attrs |= {"errors": errors, "folder": str(folder.path)}
+    folder.write_table(ERRORS, pa.Table.from_pandas(errors, preserve_index=False))
+    result.attrs |= {"errors": errors.to_dict("records"), "folder": str(folder.path)}
     return result
+
+
+def _in_blocks(networks: Sequence[Network]) -> list[Pair]:
+    """Return all pairs, those of the same few networks after each other."""
+    place = {network: number // _SIDE for number, network in enumerate(networks)}
+    return sorted(itertools.permutations(networks, 2), key=lambda pair: (place[pair[0]], place[pair[1]]))
 
 
 def _names(argument: str, given: str | Sequence[str], known: Sequence[str] | dict[str, Any]) -> tuple[str, ...]:
@@ -185,46 +177,41 @@ def _names(argument: str, given: str | Sequence[str], known: Sequence[str] | dic
     return names
 
 
-def _of(folder: JobFolder) -> Callable[[tuple[Network, Network]], Path]:
-    return lambda pair: _part(folder, pair)
+def _of(folder: JobFolder) -> Callable[[Pair], Path]:
+    return lambda pair: folder.part("rows", _pair_key(pair), ".parquet")
 
 
-def _part(folder: JobFolder, pair: tuple[Network, Network]) -> Path:
-    return folder.part("rows", _pair_key(pair), ".parquet")
-
-
-def _pair_key(pair: tuple[Network, Network]) -> str:
+def _pair_key(pair: Pair) -> str:
     return "--".join(part_key(network.trial, network.epoch) for network in pair)
 
 
 def make_stitching_work(
     shown: Stimuli, fit: Stimuli, store: Path, folder: Path, patterns: Patterns, options: StitchingOptions, device: str
-) -> Callable[[tuple[Network, Network]], None]:
-    """Return the work of a pool: all combinations of a pair of networks, which are loaded once."""
-    loader = Loader(store, torch.device(device), keep=2)
+) -> Callable[[Pair], None]:
+    """Return the work of a pool: all combinations of a pair of networks, of which a block is kept."""
+    loader = Loader(store, torch.device(device), keep=2 * _SIDE)
     place = torch.device(device)
 
-    def work(pair: tuple[Network, Network]) -> None:
+    def work(pair: Pair) -> None:
         first, second = (loader.load(network.trial, network.epoch) for network in pair)
         own = _accuracy(second, shown, place)
         rows: list[dict[str, Any]] = []
         layers: dict[str, torch.Tensor] = {}
         for layer_a, layer_b in _layer_pairs(first, second, fit, patterns, options.every_pair, place):
-            for kind in options.kinds:
-                row = {
-                    **{f"{key}_a": value for key, value in _place(pair[0], layer_a).items()},
-                    **{f"{key}_b": value for key, value in _place(pair[1], layer_b).items()},
-                    "kind": kind,
-                }
+            sides = {f"{key}_a": value for key, value in _place(pair[0], layer_a).items()}
+            sides |= {f"{key}_b": value for key, value in _place(pair[1], layer_b).items()}
+            kinds = [*([IDENTITY] if IDENTITY in options.stages else []), *options.kinds]
+            for kind in kinds:
                 try:
                     for stage, via, accuracy in _combinations(
                         first, layer_a, second, layer_b, kind, shown, fit, options, place
                     ):
-                        rows.append({**row, "stage": stage, **_figures(accuracy, own), "error": None})
+                        rows.append({**sides, "kind": kind, "stage": stage, **_figures(accuracy, own), "error": None})
                         prefix = f"{layer_a}->{layer_b}/{kind}/{stage}/"
                         layers |= {prefix + key: value.cpu().clone() for key, value in via.state_dict().items()}
                 except NnrayError as error:
-                    rows.append({**row, "stage": None, **_figures(float("nan"), own), "error": str(error)})
+                    nothing = _figures(float("nan"), own)
+                    rows.append({**sides, "kind": kind, "stage": None, **nothing, "error": str(error)})
         if not rows:
             raise AnalysisError(f"no layers of {pair[0]} and {pair[1]} go together; every_pair=True takes all")
         key = _pair_key(pair)
@@ -273,32 +260,32 @@ def _combinations(
     images = next(fit.batches(1, device))
     old = activations(first, images, (layer_a,))[layer_a].shape
     new = activations(second, images, (layer_b,))[layer_b].shape
+    resize = resizing(old, new)
+    if kind == IDENTITY:
+        check_identity(old, new)
+        yield IDENTITY, resize, _accuracy(stitch(first, layer_a, second, layer_b, via=resize).eval(), shown, device)
+        return
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_seed(options.seed, layer_a, layer_b, kind))
-        resize, core = _layer(kind, old, new, options.rank)
+        core = stitching_layer(kind, old, new, options.rank)
         via = nn.Sequential(resize, core).to(device)
         stitched = stitch(first, layer_a, second, layer_b, via=via).eval()
         if "random" in options.stages:
             yield "random", via, _accuracy(stitched, shown, device)
         if set(options.stages) & {"least-squares", "trained"}:
-            for batch in fit.batches(FORWARD_BATCH, device):
-                source = activations(first, batch, (layer_a,))[layer_a]
-                core.accumulate(resize(source), activations(second, batch, (layer_b,))[layer_b])
-            core.solve(ridge=options.ridge)
+            sides = (
+                (
+                    resize(activations(first, batch, (layer_a,))[layer_a]),
+                    activations(second, batch, (layer_b,))[layer_b],
+                )
+                for batch in fit.batches(FORWARD_BATCH, device)
+            )
+            fit_layer(core, sides, options.ridge)
         if "least-squares" in options.stages:
             yield "least-squares", via, _accuracy(stitched, shown, device)
         if "trained" in options.stages:
             _train(stitched, via, fit, options, device)
             yield "trained", via, _accuracy(stitched, shown, device)
-
-
-def _layer(kind: str, old: torch.Size, new: torch.Size, rank: int) -> tuple[nn.Module, Regressable]:
-    if len(old) != len(new) or len(new) not in (2, 3, 4) or (len(new) == 3 and old[1] != new[1]):
-        shapes = " and ".join("x".join(map(str, shape[1:])) for shape in (old, new))
-        raise AnalysisError(f"no stitching layer leads from one of these shapes to the other: {shapes}")
-    if len(new) == 4:
-        return Interpolate((new[2], new[3])), KINDS[kind](True, old[1], new[1], rank)
-    return nn.Identity(), KINDS[kind](False, old[-1], new[-1], rank)
 
 
 def _train(

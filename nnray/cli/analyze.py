@@ -68,8 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interval", choices=("bootstrap", "split-half"), help="compare, figures, probe: low and high")
     parser.add_argument("--resamples", metavar="N", type=int, default=200, help="of intervals (200)")
     parser.add_argument("--which", metavar="A,B,...", help="figures: their names; weights: l2, relative or cosine")
-    parser.add_argument("--kinds", metavar="A,B,...", help="stitch: affine, orthogonal, low-rank (affine)")
-    parser.add_argument("--stages", metavar="A,B,...", help="stitch: random, least-squares, trained (all)")
+    parser.add_argument("--kinds", metavar="A,B,...", help="stitch: affine, orthogonal, low-rank, sparse (affine)")
+    parser.add_argument(
+        "--stages", metavar="A,B,...", help="stitch: identity, random, least-squares, trained (last three)"
+    )
     parser.add_argument("--reduce", choices=("mean", "max", "flatten"), help="extract: over places")
     parser.add_argument("--dtype", default="float32", help="extract: of what is kept (float32)")
     parser.add_argument("--plot", metavar="FILE", help="a picture of the result: .pdf, .svg, .png, .html")
@@ -120,8 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_FAILED_TRIALS if failed else EXIT_OK
     if arguments.what == "stitch":
         frame = _stitched(networks, arguments, actors)
-        failures = [{"trial": error["pair"], "epoch": None, "layer": None, **error} for error in frame.attrs["errors"]]
-        return EXIT_FAILED_TRIALS if _tell("stitch", frame, failures, console) else EXIT_OK
+        return EXIT_FAILED_TRIALS if _tell("stitch", frame, frame.attrs["errors"], console) else EXIT_OK
     result = _built_in(networks, arguments, actors)
     if arguments.what == "extract":
         failed = _tell("extract", result.index, result.errors.to_dict("records"), console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -10,10 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 import analysis
 from analysis.jobs.cka import cka
+from analysis.jobs.stitching import _in_blocks
+from analysis.jobs.stitching_layers import fit_layer, stitching_layer
 from analysis.pool import Actors, pool_of
 from analysis.reductions import projected
 from analysis.similarity import linear_cka, rbf_cka
@@ -197,6 +201,27 @@ def test_extracted_layers_are_found_or_named(copied, key, message):
         acts[key]
 
 
+def test_activations_open_as_xarray(copied):
+    xarray = pytest.importorskip("xarray")
+    acts = copied.extract("block1.*", n=12)
+    trial, layer = acts.index[["trial", "layer"]].iloc[0]
+    array = acts.xarray(trial, layer)
+    assert isinstance(array, xarray.DataArray)
+    assert array.dims == ("sample", "axis1", "axis2", "axis3")
+    assert array.name == layer
+    assert array.attrs == {"trial": trial, "epoch": 1}
+    assert np.array_equal(array["label"], acts.labels)
+    assert np.array_equal(array.sel(sample=acts.samples[3]), acts[trial, layer][3])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_activations_are_kept_in_the_type_asked_for(copied, dtype):
+    whole = copied[:1].extract("linear", n=12, dtype="float64", name="whole")
+    kept = copied[:1].extract("linear", n=12, dtype=dtype, name=dtype)[copied[0].trial, "linear"]
+    assert kept.dtype == dtype
+    assert np.array_equal(kept, whole[copied[0].trial, "linear"].astype(dtype))
+
+
 def test_figures_of_layers(copied):
     result = copied.figures(["*.relu", "linear"], which=["participation_ratio", "probe"], n=200)
     values = values_of(copied, 200)
@@ -324,3 +349,58 @@ def test_stitching_is_resumable_and_says_what_does_not_fit(copied):
     assert mixed["error"].notna().any()
     assert mixed["error"].isna().any()
     assert mixed["error"].dropna().str.contains("no stitching layer leads|the output 'linear'").all()
+
+
+def test_stitching_without_a_layer_and_with_sparse_ones(copied):
+    images = copied.where("model == 'nnray.models.SimpleCNN'")
+    result = images.stitching(
+        ["block1.relu", "flatten"],
+        kinds=["affine", "sparse"],
+        stages=["identity", "random", "least-squares"],
+        rank=2,
+        n=200,
+        fit_n=600,
+    )
+    assert result["error"].isna().all()
+    assert result["stage"].value_counts().to_dict() == {"identity": 4, "random": 8, "least-squares": 8}
+    assert (result.loc[result["stage"] == "identity", "kind"] == "identity").all()
+    means = result.groupby(["kind", "stage"])["accuracy"].mean()
+    assert means["affine", "least-squares"] > means["sparse", "least-squares"] > means["sparse", "random"]
+    for path in (copied.store / "analysis").glob("*/layers/*"):
+        weights = load_file(path)
+        for kind in ("random", "least-squares"):
+            mask = weights[f"flatten->flatten/sparse/{kind}/1.mask"]
+            assert mask.shape == (128, 128)
+            assert (mask.sum(dim=1) == 2).all()
+
+
+def test_the_best_inputs_of_a_sparse_layer_are_found():
+    x = torch.randn(200, 6) * torch.tensor([1, 1, 1, 1, 1, 0.01])
+    y = x @ torch.tensor([[0, 2.0, 0, 0, -1.0, 3.0], [1.0, 0, 0, 0.5, 0, 0]]).T + 4
+    layer = stitching_layer("sparse", torch.Size((1, 6)), torch.Size((1, 2)), 2)
+    fit_layer(layer, zip(x.split(50), y.split(50), strict=True), ridge=0.0)
+    assert layer.mask.nonzero().tolist() == [[0, 1], [0, 4], [1, 0], [1, 3]]
+    assert torch.allclose(layer(x), y, atol=0.2)
+    assert torch.allclose(layer.matrix()[1], torch.tensor([1.0, 0, 0, 0.5, 0, 0]), atol=1e-4)
+
+
+def test_pairs_that_cannot_be_stitched_are_errors_and_not_the_end(copied):
+    images = copied.where("model == 'nnray.models.SimpleCNN'") | copied.where("seed == 0")
+    result = images.stitching("flatten", stages="identity", n=20, fit_n=20)
+    assert result["error"].dropna().str.contains("the identity leads to no other number of channels").all()
+    assert result["error"].notna().any()
+    assert result["error"].isna().any()
+    lost = copied.store / "trials" / copied[0].trial / "checkpoints/epoch=0001.safetensors"
+    lost.unlink()
+    result = copied.stitching("flatten", stages="random", n=20, fit_n=20)
+    assert len(result.attrs["errors"]) == 2 * (len(copied) - 1)
+    assert all(f"no checkpoint {lost}" in error["error"] for error in result.attrs["errors"])
+    assert len(pd.read_parquet(Path(result.attrs["folder"]) / "errors.parquet")) == 2 * (len(copied) - 1)
+
+
+def test_pairs_of_the_same_few_networks_come_after_each_other():
+    networks = [analysis.Network(Path(), f"{number:016x}", 0) for number in range(9)]
+    pairs = _in_blocks(networks)
+    assert sorted(map(str, pairs)) == sorted(map(str, itertools.permutations(networks, 2)))
+    assert len({network for pair in pairs[:12] for network in pair}) == 4
+    assert len({network for pair in pairs[12:28] for network in pair}) == 8

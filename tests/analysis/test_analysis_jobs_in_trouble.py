@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from pathlib import Path
 
@@ -68,12 +69,24 @@ def test_what_another_command_is_writing_is_left_alone(tmp_path):
     young, old = folder.part("grams", ".young", ".part"), folder.part("grams", ".old", ".part")
     for path in (young, old):
         path.touch()
-    import os
-
     os.utime(old, (time.time() - 7200,) * 2)
     JobFolder(tmp_path, "cka", {}, "mine").open([])
     assert young.exists()
     assert not old.exists()
+
+
+def test_folders_of_activations_that_a_kill_left_are_removed(copied):
+    acts = copied.extract("linear", n=8, name="mine")
+    left, others = (acts.folder / "values" / f".{copied[0].trial}-epoch=0001.{end}.unfinished" for end in "ab")
+    for folder in (left, others):
+        folder.mkdir()
+        (folder / "0.npy").touch()
+    for path in (left / "0.npy", left):
+        os.utime(path, (time.time() - 7200,) * 2)
+    os.utime(others, (time.time() - 7200,) * 2)  # its file has just been written to
+    copied.extract("linear", n=8, name="mine")
+    assert not left.exists()
+    assert others.exists()
 
 
 def test_the_same_layers_extracted_by_two_at_once(copied, monkeypatch):
@@ -151,6 +164,7 @@ def test_no_networks_are_refused_and_nothing_is_written(copied, call):
         ({"data": 3}, "data: an array of images is expected, not int"),
         ({"data": [torch.zeros(1, 8, 8), torch.zeros(1, 7, 8)]}, "data: this is no array of images"),
         ({"data": (1, 2, 3)}, "a pair of images and labels, and this one has 3 parts"),
+        ({"data": np.zeros((9, 1, 8, 8), np.uint8)}, "these images are uint8, as files hold them"),
         ({"seed": -1}, "seed is -1"),
         ({"n": 0.5}, "n is 0.5"),
         ({"kernel": "rfb"}, "did you mean 'rbf'"),
