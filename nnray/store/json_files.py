@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nnray.store.files import read_at_most
+
 LARGEST = 64 << 20
 """Bytes; a record holds a traceback and little else."""
 DEEPEST = 100
@@ -23,8 +25,7 @@ def read_json(path: Path) -> Any:
         OSError: It cannot be read.
         ValueError: It is no JSON in UTF-8, or larger or more deeply nested than any file of a store.
     """
-    with path.open("rb") as file:
-        content = file.read(LARGEST + 1)
+    content = read_at_most(path, LARGEST + 1)
     if len(content) > LARGEST:
         raise ValueError(f"it is larger than {LARGEST >> 20} MiB")
     return parse_json(content.decode("utf-8"))

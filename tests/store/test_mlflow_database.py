@@ -183,13 +183,19 @@ def test_a_queue_that_cannot_be_written_is_kept_in_memory_and_told(tmp_path):
     assert report.missed.keys() == set(signatures(store))
 
 
-def test_a_run_that_the_database_cannot_hold_keeps_no_other_back(tmp_path):
-    store = write_trials(tmp_path, 3)
-    odd = write_trial(store, position=9, rows=[{**epoch_row(0, 0.5), "epoch": 2**70}])
+def test_a_run_that_the_database_refuses_keeps_no_other_back(tmp_path):
+    store = write_trials(tmp_path, 1)
     sender = Sender(store, None)
+    assert sender.send_all("digits", signatures(store)) == {}
+    write_trials(tmp_path, 4)
+    odd = write_trial(store, position=9, name="odd")
+    with closing(sqlite3.connect(store.mlflow_database)) as opened, opened:
+        refuse = "BEFORE INSERT ON runs WHEN NEW.name = 'odd' BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+        opened.execute(f"CREATE TRIGGER refuse {refuse}")
     missed = sender.send_all("digits", signatures(store))
     sender.close()
     assert missed.keys() == {odd.signature}
+    assert "not this one" in missed[odd.signature]
     assert run_values(store) == dict.fromkeys(set(signatures(store)) - {odd.signature}, 6)
 
 

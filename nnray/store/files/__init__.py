@@ -11,7 +11,7 @@ from nnray.store.files.clock import modified, store_clock
 from nnray.store.files.folders import folder_names, move_folder, write_folder
 from nnray.store.files.object_path import ObjectPath, is_local, is_object
 from nnray.store.files.places import check_exclusive, check_reachable, on_this_machine, path_of, shown
-from nnray.store.files.reading import local_file, readable
+from nnray.store.files.reading import local_file, read_at_most, readable
 from nnray.store.files.removing import remove, remove_leftovers, remove_tree
 from nnray.store.files.spool import Spool, local_twin, spooled
 from nnray.store.files.writing import (
@@ -44,6 +44,7 @@ __all__ = [
     "on_this_machine",
     "path_of",
     "place_copy",
+    "read_at_most",
     "readable",
     "remove",
     "remove_leftovers",

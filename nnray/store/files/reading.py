@@ -28,3 +28,12 @@ def local_file(path: Path) -> Iterator[Path]:
 def readable(path: Path) -> Path | BinaryIO:
     """Return what pandas and pyarrow can read ``path`` from: itself on a disk, else its content in memory."""
     return io.BytesIO(path.read_bytes()) if is_object(path) else path
+
+
+def read_at_most(path: Path, size: int) -> bytes:
+    """Return the first ``size`` bytes of ``path``, all of one version of it."""
+    if is_object(path):
+        with os_errors(path):  # an open file of s3fs raises where the object was replaced after the opening
+            return bytes(filesystem().cat_file(path.key, start=0, end=size))
+    with path.open("rb") as file:
+        return file.read(size)
