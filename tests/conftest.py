@@ -14,12 +14,16 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from object_store import ObjectStore
 
 from nnray.trial.paths import StorePaths
 
 TESTS = Path(__file__).parent
+
+hypothesis.settings.register_profile("nnray", deadline=None)  # how long an example takes depends on the machine
+hypothesis.settings.load_profile("nnray")
 
 
 @pytest.fixture
