@@ -27,7 +27,16 @@ _CAN_HIDE = subprocess.run([*_UNSHARE, "true"], capture_output=True).returncode 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a cluster of one node."""
-    folder = tmp_path_factory.mktemp("head")
+    yield from _head(tmp_path_factory.mktemp("head"))
+
+
+@pytest.fixture
+def fresh_head(tmp_path: Path) -> Iterator[str]:
+    """The address of another one, which does not wait for the answers of nodes that earlier tests have killed."""
+    yield from _head(tmp_path)
+
+
+def _head(folder: Path) -> Iterator[str]:
     port = free_port()
     node = StartedNode(["--head", f"--port={port}", "--num-cpus=1", "--node-ip-address=127.0.0.1"], folder / "log")
     yield f"127.0.0.1:{port}"
@@ -60,19 +69,19 @@ def test_a_node_that_does_not_see_the_store_is_named(
     assert not (folder / "nnray-store").exists()
 
 
-def test_locks_that_are_not_shared(head: str, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_locks_that_are_not_shared(fresh_head: str, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """As where a node mounts NFS with ``local_lock``: a new store does without locks, one that has them is refused."""
     apart = tmp_path_factory.mktemp("apart")
     (apart / "sitecustomize.py").write_text("import fcntl\nfcntl.flock = lambda descriptor, kind: None\n")
     path = os.pathsep.join([str(apart), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     node = StartedNode(
-        [f"--address={head}", "--num-cpus=1", "--node-ip-address=127.0.0.3"], apart / "log", PYTHONPATH=path
+        [f"--address={fresh_head}", "--num-cpus=1", "--node-ip-address=127.0.0.3"], apart / "log", PYTHONPATH=path
     )
     settle_format(folder / "old", "locks")
     (folder / "old" / "trials").mkdir()
     try:
-        refused = nnray(folder, "sweep", "study.py", "--address", head, "--store", "old", **OPEN)
-        status, output = nnray(folder, "sweep", "study.py", "--address", head, **OPEN)
+        refused = nnray(folder, "sweep", "study.py", "--address", fresh_head, "--store", "old", **OPEN)
+        status, output = nnray(folder, "sweep", "study.py", "--address", fresh_head, **OPEN)
     finally:
         node.kill()
     assert refused[0] == 2, refused[1]
