@@ -18,8 +18,9 @@ import torch
 
 from analysis.activations import patterns_of
 from analysis.jobs.folder import ERRORS, JobFolder
-from analysis.jobs.gram_vectors import KERNELS, GramOptions, Kernel, make_gram_work, read_gram_layers, read_gram_vectors
+from analysis.jobs.gram_vectors import KERNELS, GramOptions, Kernel, make_gram_work, read_gram_vectors
 from analysis.jobs.per_network import device_of, make_missing, part_of, some
+from analysis.jobs.summaries import read_layers
 from analysis.networks import Networks
 from analysis.pool import Actors, Pool, pool_of
 from analysis.results import Pairs, errors_frame, pairs_frame
@@ -87,7 +88,7 @@ def cka(
         for network in networks:
             path = part_of(folder, _GRAMS, network, _SUFFIX)
             if path.exists():
-                there, bad = read_gram_layers(path)
+                there, bad = read_layers(path)
                 if there:  # else every layer is among the errors
                     files.append((path, len(there)))
                 places += [(network.trial, network.epoch, layer) for layer in there]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from analysis.activations import Patterns, activations
@@ -27,7 +27,6 @@ from analysis.loading import Loader
 from analysis.networks import Network
 from analysis.similarity.cka import centred_gram, gaussian_gram, u_centred_gram
 from analysis.stimuli import Stimuli
-from nnray.errors import AnalysisError
 from nnray.store.files import local_file, replacing
 
 Kernel = Literal["linear", "rbf"]
@@ -72,20 +71,6 @@ def make_gram_work(
         return list(bad.items())
 
     return work
-
-
-def read_gram_layers(path: Path) -> tuple[list[str], dict[str, str]]:
-    """Return the layers in a file of Gram vectors, and those left out with the reason.
-
-    Raises:
-        AnalysisError: If it is damaged.
-    """
-    try:
-        with local_file(path) as local, safe_open(local, framework="pt") as file:
-            facts = file.metadata()
-    except (SafetensorError, OSError) as error:
-        raise AnalysisError(f"{path} is damaged, delete it and try again: {error}") from error
-    return json.loads(facts["layers"]), json.loads(facts["bad"])
 
 
 def read_gram_vectors(path: Path) -> torch.Tensor:
