@@ -68,7 +68,7 @@ class Cluster:
     def lose_node(self, store: StorePaths, random: Random) -> str:
         """Kill a node and start another one; on a cluster that is not ours, all runners of one host."""
         if self._nodes is not None:
-            node = random.choice(sorted(self._nodes.worker_nodes, key=lambda node: node.node_name))
+            node = random.choice(sorted(self._nodes.worker_nodes, key=lambda node: node.unique_id))
             self._nodes.remove_node(node, allow_graceful=False)
             _add_node(self._nodes)
             return "a node lost and another one started"
