@@ -74,6 +74,12 @@ def touches(words: Sequence[str]) -> int:
     return 0
 
 
+def test_a_node_is_lost(tmp_path: Path) -> None:
+    status, output = nnray(tmp_path, "chaos", "--store", ".", "--episodes", "1", "--seed", "7", "--faults", "node")
+    assert status == 0, output
+    assert "Traceback" not in output
+
+
 @pytest.mark.parametrize(
     ("deed", "amount", "status", "files"),
     [
