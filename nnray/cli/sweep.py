@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 import time
 from contextlib import nullcontext
@@ -29,10 +30,12 @@ from nnray.store.record import CAUSES
 from nnray.trial.importing import make_importable
 
 if TYPE_CHECKING:
+    from nnray.sweep.cluster.local_ray import LocalRay
     from nnray.sweep.launch import Executor
     from nnray.sweep.planning.plan import Plan
     from nnray.sweep.scheduling import Steering
     from nnray.sweep.snapshot.code_snapshot import CodeSnapshot
+    from nnray.trial.paths import StorePaths
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,14 +77,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
     from nnray.store.record import now
-    from nnray.sweep.launch import carry_out
-    from nnray.sweep.planning.changes import changes_since
-    from nnray.sweep.planning.plan import make_plan
-    from nnray.sweep.snapshot.code_snapshot import CodeSnapshot
-    from nnray.sweep.watching.display import Display, plan_columns
-    from nnray.sweep.watching.progress_table import chosen_columns
-    from nnray.training.code import code_of
-    from nnray.training.runner import Run
 
     _refuse_ignored_options(arguments)
     started = now()
@@ -93,6 +88,17 @@ def run(arguments: argparse.Namespace) -> int:
     if runs_elsewhere(arguments):
         return submit_sweep(arguments, sweep.name, [asked.file])
     store = store_paths(arguments.store)
+    local = _begin_ray(arguments, store, sweep.name)
+    # PyTorch and Lightning come with these: seconds in which Ray starts.
+    from nnray.sweep.launch import carry_out
+    from nnray.sweep.planning.changes import changes_since
+    from nnray.sweep.planning.plan import make_plan
+    from nnray.sweep.snapshot.code_snapshot import CodeSnapshot
+    from nnray.sweep.watching.display import Display, plan_columns
+    from nnray.sweep.watching.progress_table import chosen_columns
+    from nnray.training.code import code_of
+    from nnray.training.runner import Run
+
     modules = CodeSnapshot.take(sys.path, left_out=[store.root])
     retry = arguments.retry_failed or bool(arguments.retry_cause)
     plan = make_plan(sweep, store, asked.folder, asked.settings, retry)
@@ -131,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
             loggers=loggers,
             perturbed=() if steering is None else steering.perturbed,
         ),
-        _executor(arguments, plan, modules, steering),
+        _executor(arguments, plan, modules, steering, local),
         Display(plan, console, columns),
         arguments.mlflow_uri,
     )
@@ -160,7 +166,24 @@ def _steering(plan: Plan, arguments: argparse.Namespace) -> Steering | None:
     return steering
 
 
-def _executor(arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot, steering: Steering | None) -> Executor:
+def _begin_ray(arguments: argparse.Namespace, store: StorePaths, sweep: str) -> LocalRay | None:
+    """Have Ray start while the sweep is planned, where it is sure to be needed: for a sweep that has no tables yet."""
+    ray = sys.modules.get("ray")
+    joins = arguments.address or os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized())
+    if arguments.in_process or arguments.dry_run or joins or store.table(sweep, "trials").exists():
+        return None
+    from nnray.sweep.cluster.local_ray import LocalRay
+
+    return LocalRay()
+
+
+def _executor(
+    arguments: argparse.Namespace,
+    plan: Plan,
+    modules: CodeSnapshot,
+    steering: Steering | None,
+    local: LocalRay | None,
+) -> Executor:
     if arguments.in_process:
         from nnray.sweep.in_process import run_in_process
 
@@ -174,7 +197,7 @@ def _executor(arguments: argparse.Namespace, plan: Plan, modules: CodeSnapshot, 
     if plan.search is not None:
         kinds |= plan.search.resources or {Resources()}
     root = plan.store.root.absolute()
-    return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, kinds, modules, steering, root))
+    return ray_executor(RayOptions(arguments.address, arguments.max_concurrent, kinds, modules, steering, root, local))
 
 
 def _refuse_ignored_options(arguments: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ from nnray.errors import SpaceError
 from nnray.space.resources import Resources
 from nnray.sweep.cluster.autoscaler import demand
 from nnray.sweep.cluster.capacity import Bundle, capacity_of_cluster
+from nnray.sweep.cluster.local_ray import LocalRay
 from nnray.sweep.cluster.ray_cluster import joined
 from nnray.sweep.cluster.store_probe import check_store
 from nnray.sweep.launch import Execute
@@ -48,6 +49,7 @@ class RayOptions:
         code: The modules of a person's own that workers import; left out, as they are now.
         steering: What stops trials early, or sets them aside; None if all are trained to their end.
         store: The store's folder, which every node of a cluster is asked about first; None to trust that they see it.
+        local: Ray on this machine that has begun to start; None to start it when it is needed.
     """
 
     address: str | None = None
@@ -56,6 +58,7 @@ class RayOptions:
     code: CodeSnapshot = dataclasses.field(default_factory=lambda: CodeSnapshot.take(sys.path))
     steering: Steering | None = None
     store: Path | None = None
+    local: LocalRay | None = None
 
 
 @contextmanager
@@ -66,7 +69,7 @@ def ray_executor(options: RayOptions) -> Iterator[Execute]:
         SpaceError: If the cluster cannot be joined, or a trial asks for more than a node of it has.
         StoreError: If a node cannot use the store.
     """
-    with joined(options.address) as is_ours:
+    with joined(options.address, options.local) as is_ours:
         capacity = capacity_of_cluster(is_ours)
 
         @functools.cache

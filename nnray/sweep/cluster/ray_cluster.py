@@ -8,44 +8,28 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from nnray.errors import SpaceError
+from nnray.sweep.cluster.local_ray import ENVIRONMENT, LocalRay
 
-# Set before Ray is imported. Tune's own CSV, JSON and TensorBoard logs cost two thirds of its time per trial, and its
-# snapshots of the experiment are of no use here, where the trial folders tell what is done.
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_WARN_THRESHOLD_S": "30",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",  # else Tune retries preempted trials by itself, unseen
-}
 _ANSWER_S = 10.0
-_OBJECT_STORE_BYTES = 200_000_000
-_PRELOADED = ("torch", "lightning.pytorch")
-"""What Ray's processes import while they wait for the first trial, which takes seconds; nothing of a person's own."""
+_TOKENS = "RAY_AUTH_MODE"
 
 
 @contextmanager
-def joined(address: str | None) -> Iterator[bool]:
+def joined(address: str | None, local: LocalRay | None = None) -> Iterator[bool]:
     """Join a cluster, or start Ray here for as long as it is needed; one that already runs in this process is used.
 
     Args:
         address: The cluster to join; None for $RAY_ADDRESS, or else this machine.
+        local: Ray on this machine that has begun to start already; it is ended.
 
     Yields whether Ray was started here, and so is this command's alone.
 
     Raises:
         SpaceError: If the cluster cannot be joined.
     """
-    os.environ.update({key: os.environ.get(key, value) for key, value in _ENVIRONMENT.items()})
+    os.environ.update(ENVIRONMENT | os.environ)
     import ray
 
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what went wrong is in records and logs
@@ -55,28 +39,57 @@ def joined(address: str | None) -> Iterator[bool]:
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
         _refuse_silent(address)
-    local: dict[str, Any] = {
-        "include_dashboard": False,
-        "object_store_memory": _OBJECT_STORE_BYTES,
-        "_system_config": {"preload_python_modules": list(_PRELOADED)},
-    }
+        with _connected(address):
+            if os.environ.get(_TOKENS) == "token":
+                _refuse_needless_token(address)
+            yield False
+        return
+    local = local or LocalRay()
+    try:
+        here = local.address()
+        _use_tokens()
+        with _connected(here):
+            _let_trials_inherit_environment()
+            yield True
+    finally:
+        local.close()
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    import ray
+
     terminate = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
-            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else local)
-        )
-    except Exception as error:  # Ray raises bare ones too, where a machine is too busy to start it in time
-        hint = "" if os.environ.get("RAY_AUTH_MODE") else " (a cluster with tokens needs RAY_AUTH_MODE=token)"
-        place = f"join the Ray cluster at {address}" if address else "start Ray"
-        raise SpaceError(f"cannot {place}: {' '.join(str(error).split())}{hint}") from error
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        hint = "" if os.environ.get(_TOKENS) else f" (a cluster with tokens needs {_TOKENS}=token)"
+        raise SpaceError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}{hint}") from error
     try:
         if callable(terminate):  # Ray's own handler aborts this process, and what it has started stays behind
             signal.signal(signal.SIGTERM, terminate)
-        if address and os.environ.get("RAY_AUTH_MODE") == "token":
-            _refuse_needless_token(address)
-        yield not address
+        yield
     finally:
         ray.shutdown()
+
+
+def _use_tokens() -> None:
+    """Make this process send Ray's token, which a Ray that was started here asks for if nothing else was chosen."""
+    from ray._raylet import Config  # type: ignore[attr-defined]
+
+    if _TOKENS not in os.environ:
+        os.environ[_TOKENS] = "token"
+        Config.initialize("")  # Ray has read it when it was imported
+
+
+def _let_trials_inherit_environment() -> None:
+    """Let trials run in the workers that wait for them: for those with variables of their own Ray starts new ones.
+
+    Tune gives its trials variables of this process, which everything that was started here has inherited.
+    """
+    from ray.tune.execution import class_cache
+
+    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
 
 
 def _refuse_silent(address: str) -> None:
