@@ -14,16 +14,14 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-_COMMAND = "import sys; from nnray.cli.main import main; sys.exit(main())"
-_HERE = Path(__file__).parent
-_SPACES = _HERE.parent / "search_spaces"
+from command import nnray
+
+_SPACES = Path(__file__).parents[1] / "search_spaces"
 _SPACE = """
 import dataclasses
 import sys
@@ -68,18 +66,8 @@ def measure(cores: int) -> dict[str, Any]:
         notes.mkdir()
         base = str(_SPACES / "base/digits.yaml")
         space.write_text(_SPACE.format(spaces=str(_SPACES), notes=str(notes), base=base))
-        path = os.pathsep.join([str(_HERE), str(_HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
         load, begun = os.getloadavg()[0], time.time()
-        done = subprocess.run(
-            [sys.executable, "-c", _COMMAND, "sweep", str(space), "--store", f"{folder}/store"],
-            env=environment | {"PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"nnray sweep ended with status {done.returncode}: {done.stdout}{done.stderr}")
+        nnray("sweep", str(space), "--store", f"{folder}/store")
         steps = sorted(float(note.read_text()) - begun for note in notes.iterdir())
         table = pd.read_parquet(Path(folder, "store/tables/digits/trials.parquet"))
     started, ended = (table[name].map(lambda moment: moment.timestamp()).sort_values() for name in ("started", "ended"))

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from throughput.grid import BATCH_SIZE, EPOCHS, Measured, Trial
+from command import nnray
 
-_COMMAND = "import sys; from nnray.cli.main import main; sys.exit(main())"
+from throughput.grid import BATCH_SIZE, EPOCHS, Measured, Trial
 
 _NAME = "throughput"
 
@@ -52,19 +49,8 @@ def _sweep(base: dict[str, Any], overrides: list[dict[str, Any]], metric: str) -
         space, store = Path(folder, "space.py"), Path(folder, "store")
         sweep = f"Sweep({_NAME!r}, {base!r}, trials={overrides!r}, metric={metric!r})"
         space.write_text(f"from nnray import Sweep\n\nsweep = {sweep}\n")
-        here = str(Path(__file__).parents[1])
-        path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
-        environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
         begun = time.time()
-        done = subprocess.run(
-            [sys.executable, "-c", _COMMAND, "sweep", str(space), "--store", str(store)],
-            env=environment | {"PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"nnray sweep ended with status {done.returncode}: {done.stdout}{done.stderr}")
+        nnray("sweep", str(space), "--store", str(store))
         return _read_off(store, len(overrides), metric, begun)
 
 

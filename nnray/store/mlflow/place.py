@@ -15,9 +15,6 @@ from nnray.store.files import is_object
 from nnray.trial.paths import StorePaths
 
 _MAX_REASON = 200
-_SECRET_OPTION = re.compile(
-    r"(?<=[?&;])([^=&;#]*(?:password|passwd|token|secret|key)[^=&;#]*)=([^&;#]*)", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
