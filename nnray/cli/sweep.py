@@ -10,8 +10,8 @@ import argparse
 import dataclasses
 import os
 import sys
-import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from nnray.cli.books_lines import mlflow_lines
 from nnray.cli.confirmation import add_yes_option, confirm
 from nnray.cli.jobs import runs_elsewhere, submit_sweep
 from nnray.cli.logger_options import add_logger_options, loggers_of
-from nnray.cli.space_options import add_space_options, asked_for
+from nnray.cli.space_options import Asked, add_space_options, asked_for
 from nnray.cli.store_option import add_store_option, store_paths
 from nnray.cli.sweep_lines import complete, deeds, plan_lines, result_lines, total
 from nnray.errors import SpaceError
@@ -75,21 +75,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
     from nnray.store.record import now
 
     _refuse_ignored_options(arguments)
     started = now()
-    begun = time.monotonic()
-    console = Console(file=sys.stdout, highlight=False)  # also while a trial's log takes sys.stdout's place
     make_importable(Path.cwd())
     asked = asked_for(arguments)
-    sweep = asked.sweep
     if runs_elsewhere(arguments):
-        return submit_sweep(arguments, sweep.name, [asked.file])
+        return submit_sweep(arguments, asked.sweep.name, [asked.file])
     store = store_paths(arguments.store)
-    local = _begin_ray(arguments, store, sweep.name)
-    # PyTorch and Lightning come with these: seconds in which Ray starts.
+    with _ray_beforehand(arguments, store, asked.sweep.name) as local:
+        return _train(arguments, asked, store, local, started)
+
+
+def _ray_beforehand(
+    arguments: argparse.Namespace, store: StorePaths, sweep: str
+) -> AbstractContextManager[LocalRay | None]:
+    """Have Ray start while the sweep is planned, where it is sure to be needed: for a sweep that has no tables yet."""
+    ray = sys.modules.get("ray")
+    joins = arguments.address or os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized())
+    if arguments.in_process or arguments.dry_run or joins or store.table(sweep, "trials").exists():
+        return nullcontext()
+    from nnray.sweep.cluster.local_ray import LocalRay
+
+    return LocalRay()
+
+
+def _train(
+    arguments: argparse.Namespace, asked: Asked, store: StorePaths, local: LocalRay | None, started: datetime
+) -> int:
+    """Plan the sweep and tell the plan, carry it out and tell the results."""
+    from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
+    from nnray.store.record import now
     from nnray.sweep.launch import carry_out
     from nnray.sweep.planning.changes import changes_since
     from nnray.sweep.planning.plan import make_plan
@@ -99,6 +116,8 @@ def run(arguments: argparse.Namespace) -> int:
     from nnray.training.code import code_of
     from nnray.training.runner import Run
 
+    sweep = asked.sweep
+    console = Console(file=sys.stdout, highlight=False)  # also while a trial's log takes sys.stdout's place
     modules = CodeSnapshot.take(sys.path, left_out=[store.root])
     retry = arguments.retry_failed or bool(arguments.retry_cause)
     plan = make_plan(sweep, store, asked.folder, asked.settings, retry)
@@ -141,7 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
         Display(plan, console, columns),
         arguments.mlflow_uri,
     )
-    for line in result_lines(plan, outcome, time.monotonic() - begun, asked.words, arguments.store):
+    for line in result_lines(plan, outcome, (now() - started).total_seconds(), asked.words, arguments.store):
         console.print(line, markup=False, soft_wrap=True)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
@@ -164,17 +183,6 @@ def _steering(plan: Plan, arguments: argparse.Namespace) -> Steering | None:
             "run at a time"
         )
     return steering
-
-
-def _begin_ray(arguments: argparse.Namespace, store: StorePaths, sweep: str) -> LocalRay | None:
-    """Have Ray start while the sweep is planned, where it is sure to be needed: for a sweep that has no tables yet."""
-    ray = sys.modules.get("ray")
-    joins = arguments.address or os.environ.get("RAY_ADDRESS") or (ray is not None and ray.is_initialized())
-    if arguments.in_process or arguments.dry_run or joins or store.table(sweep, "trials").exists():
-        return None
-    from nnray.sweep.cluster.local_ray import LocalRay
-
-    return LocalRay()
 
 
 def _executor(

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 from nnray.errors import SpaceError
 
@@ -34,12 +35,10 @@ _CLOSE = "close"
 
 
 class LocalRay:
-    """Ray on this machine, which starts while its maker goes on.
-
-    Without a call of :meth:`close` it ends with this object or its process, which do not wait for that.
-    """
+    """Ray on this machine, which starts while its maker goes on, and ends with this context or its process."""
 
     def __init__(self) -> None:
+        self._in_use = False
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(_PROGRAM), _CLOSE],
             stdin=subprocess.PIPE,
@@ -59,8 +58,14 @@ class LocalRay:
         told = json.loads(self._process.stdout.readline() or '{"error": "its process was killed"}')
         if "error" in told:
             raise SpaceError(f"cannot start Ray: {told['error']}")
+        self._in_use = True
         return str(told["address"])
 
-    def close(self) -> None:
-        """End Ray and wait for that."""
-        self._process.communicate(_CLOSE)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._process.returncode is None:
+            if not self._in_use:
+                self._process.kill()  # nobody waits for what nobody uses: the kernel ends what it has started with it
+            self._process.communicate(_CLOSE if self._in_use else "")

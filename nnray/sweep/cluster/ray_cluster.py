@@ -44,15 +44,12 @@ def joined(address: str | None, local: LocalRay | None = None) -> Iterator[bool]
                 _refuse_needless_token(address)
             yield False
         return
-    local = local or LocalRay()
-    try:
-        here = local.address()
+    with local or LocalRay() as started:
+        here = started.address()
         _use_tokens()
         with _connected(here):
             _let_trials_inherit_environment()
             yield True
-    finally:
-        local.close()
 
 
 @contextmanager

@@ -87,7 +87,7 @@ def test_a_mistake_in_a_new_sweep_leaves_no_ray_behind(folder: Path) -> None:
     assert status == 2
     assert len(output.splitlines()) == 1, output
     assert "max_epochs" in output
-    wait_until(lambda: left_of(str(folder)) == [], seconds=60)
+    wait_until(lambda: left_of(str(folder)) == [])
 
 
 @pytest.mark.parametrize("early", [True, False], ids=["while it starts", "started"])
@@ -104,17 +104,16 @@ def test_ray_ends_with_a_command_that_is_killed(early: bool, tmp_path: Path) -> 
     assert command.stdout is not None
     assert command.stdout.readline() == "here\n"
     if early:
-        wait_until(lambda: any("gcs_server" in line for line in left_of(str(tmp_path))), seconds=60)
+        wait_until(lambda: any("gcs_server" in line for line in left_of(str(tmp_path))))
     command.send_signal(signal.SIGKILL)
     command.communicate()
-    wait_until(lambda: left_of(str(tmp_path)) == [], seconds=60)
+    wait_until(lambda: left_of(str(tmp_path)) == [])
 
 
 @pytest.fixture
 def local() -> Iterator[LocalRay]:
-    local = LocalRay()
-    yield local
-    local.close()
+    with LocalRay() as local:
+        yield local
 
 
 def test_what_keeps_ray_from_starting_is_told(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
