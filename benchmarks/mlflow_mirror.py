@@ -38,7 +38,7 @@ import yaml
 
 from nnray.store.files import write_text
 from nnray.store.membership import Membership
-from nnray.store.metrics_log import append_row
+from nnray.store.metrics_log import write_rows
 from nnray.store.mlflow.schema import QUIET, copy_empty_database
 from nnray.store.mlflow.sender import Sender
 from nnray.store.record import Record
@@ -107,8 +107,8 @@ def make_trials(store: StorePaths, count: int, epochs: int) -> None:
         paths.folder.mkdir(parents=True)
         write_text(paths.config, yaml.safe_dump(config))
         Membership(f"seed={number}", number, "metric0", "max").write(paths, "bench")
-        for epoch in range(epochs):
-            append_row(paths.metrics, {"epoch": epoch, "step": 10 * epoch, "time": _time(epoch), **_metrics(epoch)})
+        times = [{"epoch": epoch, "step": 10 * epoch, "time": _time(epoch)} for epoch in range(epochs)]
+        write_rows(paths.metrics, [row | _metrics(row["epoch"]) for row in times])
         Record(signature, "completed", attempts=1, started=START, ended=START + timedelta(seconds=epochs)).write(
             paths.record
         )

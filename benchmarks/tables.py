@@ -101,6 +101,7 @@ def make_store(store: StorePaths, trials: int, epochs: int) -> None:
     """Write the folders of a sweep as its trials leave them; the last :data:`RUNNING` stand before their last epoch."""
     import yaml
 
+    from nnray.store.metrics_log import write_rows
     from nnray.store.record import Record, now
     from nnray.trial import read_configuration_file, resolve, signature_of
 
@@ -117,9 +118,11 @@ def make_store(store: StorePaths, trials: int, epochs: int) -> None:
         paths.membership(SWEEP).write_text(json.dumps(membership))
         ended = number < trials - RUNNING
         rows = [row_of(epoch, draw.random(len(METRICS))) for epoch in range(epochs if ended else epochs - 1)]
-        paths.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(paths.metrics, rows)
         outcome = {"status": "completed" if ended else "pending", "attempts": 1, "started": now(), "host": "node1"}
-        Record(full, **outcome, ended=now() if ended else None, duration_s=0.25 * len(rows)).write(paths.record)
+        Record(full, **outcome, ended=now() if ended else None, duration_s=0.25 * len(rows), rows=len(rows)).write(
+            paths.record
+        )
 
 
 def row_of(epoch: int, values: Any) -> dict[str, Any]:
@@ -133,19 +136,20 @@ def measure_write(store: StorePaths, options: argparse.Namespace) -> dict[str, f
     import pyarrow.parquet as pq
 
     from nnray.store.bookkeeper import Pace
-    from nnray.store.metrics_log import append_row
+    from nnray.store.metrics_log import RowLog, read_rows
     from nnray.store.table_keeper import TableKeeper
 
     keeper, pace = TableKeeper(store, SWEEP), Pace()
     keeper.update()
     running = [listed.paths for listed in keeper.trials()[-RUNNING:]]
+    logs = [RowLog(paths.metrics, read_rows(paths.metrics)) for paths in running]
     epochs = [options.epochs - 1] * len(running)
     draw, noted, writings, spent, behind = np.random.default_rng(1), [], 0, 0.0, 0.0
     begun, count = time.monotonic(), 0
     while time.monotonic() < begun + options.seconds or noted:
         while count < options.rate * min(time.monotonic() - begun, options.seconds):
             at = count % len(running)
-            append_row(running[at].metrics, row_of(epochs[at], draw.random(len(METRICS))))
+            logs[at].append(row_of(epochs[at], draw.random(len(METRICS))))
             epochs[at] += 1
             keeper.note(running[at].signature)
             noted.append(time.monotonic())

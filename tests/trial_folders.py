@@ -9,7 +9,7 @@ from typing import Any
 
 from nnray.store.files import write_text
 from nnray.store.membership import Membership
-from nnray.store.metrics_log import append_row
+from nnray.store.metrics_log import Row, read_rows, write_rows
 from nnray.store.record import Record
 from nnray.trial.merging import merge
 from nnray.trial.paths import StorePaths, TrialPaths
@@ -29,6 +29,11 @@ CONFIG: dict[str, Any] = {
 def epoch_row(epoch: int, accuracy: float) -> dict[str, Any]:
     time = START.timestamp() + epoch + 0.25
     return {"epoch": epoch, "step": 10 * (epoch + 1), "time": time, "val_acc": accuracy, "val_loss": 1 - accuracy}
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Add a row to a trial's metrics."""
+    write_rows(path, [*read_rows(path), row])
 
 
 def write_trial(
@@ -53,8 +58,8 @@ def write_trial(
     Membership(name or f"seed={position}", position, metric, mode).write(paths, sweep)
     paths.metrics.unlink(missing_ok=True)
     rows = [epoch_row(epoch, 0.5 + 0.1 * epoch) for epoch in range(3)] if rows is None else rows
-    for row in rows:
-        append_row(paths.metrics, dict(row))
+    if rows:
+        write_rows(paths.metrics, map(dict, rows))
     for epoch, state in (checkpoints or {}).items():
         from nnray.store.weights import save_weights
 

@@ -1,37 +1,38 @@
 """A trial's metrics: a JSON object per line and epoch, safe to append to and to be killed at.
 
-A row has ``epoch`` and ``step`` (integers), ``time`` (seconds since 1970, UTC) and a number per metric. A line that a
-kill cut short is not a row: readers pass it over, and the next runner cuts it off.
+A row has ``epoch`` and ``step`` (integers), ``time`` (seconds since 1970, UTC) and a number per metric; its line has a
+checksum as well. A line that a kill cut short is not a row: readers pass it over, and the next runner cuts it off.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from nnray.store.files import Fence, append, is_object, unfenced, write_text
+from nnray.errors import StoreError
+from nnray.store.files import Fence, is_object, unfenced, write_bytes
+from nnray.store.metrics_lines import Row, decode, encode
 
-Row = dict[str, Any]
 ROW_KEYS = ("epoch", "step", "time")
 
 HYPER = "hyper/"
 """Begins the names of hyperparameters that change while a trial trains: no metrics, but with a value in each row."""
 
 
-def append_row(path: Path, row: Row) -> None:
-    """Append ``row``; it is whole for every reader once this returns."""
-    append(path, _line(row).encode())
+def write_rows(path: Path, rows: Iterable[Row], fence: Fence = unfenced) -> int:
+    """Replace the file by one with ``rows``, in one step; return the last line's checksum."""
+    content, checksum = encode(rows)
+    write_bytes(path, content, fence)
+    return checksum
 
 
 class RowLog:
     """The rows of a trial while one runner writes them.
 
     The file is replaced when the runner begins and kept open: a former runner that was cut off, and appends beside its
-    successor, appends to a file that nobody sees any more.
+    successor, appends to a file that nobody sees any more. An object store cannot append: the object is put anew.
 
     Args:
         path: The file.
@@ -45,6 +46,7 @@ class RowLog:
         self._path, self._fence = path, fence
         self._rows, self._ahead = list(rows), list(ahead)
         self._descriptor: int | None = None
+        self._checksum = 0
         if not is_object(path):
             flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_CREAT | os.O_EXCL
             with contextlib.suppress(FileExistsError):
@@ -56,13 +58,12 @@ class RowLog:
         """Append ``row``; it is whole for every reader once this returns."""
         self._fence()
         self._rows.append(row)
-        if self._ahead:
+        if self._ahead or self._descriptor is None:
             self._ahead = [other for other in self._ahead if other["epoch"] > row["epoch"]]
             self._replace()
-        elif self._descriptor is None:
-            append_row(self._path, row)
         else:
-            _write_all(self._descriptor, _line(row).encode())
+            line, self._checksum = encode([row], self._checksum)
+            _write_all(self._descriptor, line)
             os.close(os.dup(self._descriptor))  # network file systems show others what was written at a closing
 
     def drop_ahead(self) -> None:
@@ -78,14 +79,10 @@ class RowLog:
             self._descriptor = None
 
     def _replace(self) -> None:
-        write_text(self._path, "".join(map(_line, [*self._rows, *self._ahead])), self._fence)
+        self._checksum = write_rows(self._path, [*self._rows, *self._ahead], self._fence)
         if not is_object(self._path):
             self.close()
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-
-
-def _line(row: Row) -> str:
-    return json.dumps(row) + "\n"
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -94,20 +91,33 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows in order; none if there is no file."""
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # behind the last newline stands nothing, or half a row
-    except FileNotFoundError:
-        return []
-    rows = []
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict) and type(row.get("epoch")) is int and 0 <= row["epoch"] < 2**63:
-            rows.append(row)
+    """Return the rows in order, none if there is no file; of a damaged one, those before the damage."""
+    return decode(_content(path))[0]
+
+
+def checked_rows(path: Path, count: int | None) -> list[Row]:
+    """Return the rows in order, none if there is no file.
+
+    Args:
+        path: The file.
+        count: How many rows there must be at least (``rows`` of the trial's record); None if nothing is known of that.
+
+    Raises:
+        StoreError: If the file is not what was written.
+    """
+    rows, problem = decode(_content(path), strict=count is not None)
+    if problem is None and count is not None and len(rows) < count:
+        problem = f"it has {len(rows)} of {count} rows"
+    if problem is not None:
+        raise StoreError(f"{path} is damaged: {problem}")
     return rows
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def rows_around(path: Path, epoch: int) -> tuple[list[Row], list[Row]]:

@@ -42,6 +42,8 @@ class Record:
         started: When the first attempt started (UTC).
         ended: When the trial was completed, stopped or failed (UTC).
         duration_s: Seconds of training, summed over the attempts that its result is made of.
+        rows: How many rows ``metrics.jsonl`` has at least, each with a checksum; of a trial that has ended, exactly.
+            None where a former version wrote them.
         host: The machine of the last attempt.
         device: The processor or accelerator of the last attempt.
         driver: Version of the GPU's driver, where it was trained on one.
@@ -69,6 +71,7 @@ class Record:
     started: datetime | None = None
     ended: datetime | None = None
     duration_s: float | None = None
+    rows: int | None = None
     host: str | None = None
     device: str | None = None
     driver: str | None = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnray.errors import ConfigurationError, StoreError
 from nnray.store.claim import is_claimed
-from nnray.store.metrics_log import Row, read_rows
+from nnray.store.metrics_log import Row, checked_rows
 from nnray.store.record import Record, Status
 from nnray.store.weights import kept_epochs
 from nnray.trial.merging import flatten, read_configuration_file
@@ -57,8 +57,14 @@ class StoredTrial:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """A row of metrics per finished epoch."""
-        return read_rows(self.paths.metrics)
+        """A row of metrics per finished epoch; raises StoreError if they are not what was written."""
+        try:
+            return checked_rows(self.paths.metrics, self.record.rows)
+        except StoreError:
+            record = self._read_record()  # a runner that begins anew may have said so after the first look
+            if record.rows == self.record.rows:
+                raise
+            return checked_rows(self.paths.metrics, record.rows)
 
     @cached_property
     def checkpoints(self) -> list[dict[str, Any]]:

@@ -58,6 +58,11 @@ class EpochRecorder(Checkpoint):
         self._loss: torch.Tensor | None = None
         self._in_epoch = False
 
+    @property
+    def epochs(self) -> int:
+        """How many epochs have a row."""
+        return len(self._rows)
+
     def close(self) -> None:
         """Let go of ``metrics.jsonl``."""
         self._log.close()

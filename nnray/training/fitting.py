@@ -24,7 +24,7 @@ from nnray.training.epoch_recorder import EpochRecorder
 from nnray.training.loggers import Loggers, opened
 from nnray.training.provenance import gpu_driver, processor
 from nnray.training.requests import Pending, RequestPoll
-from nnray.training.resume import ResumeState, logged_steps, read_resume_state
+from nnray.training.resume import ResumeState, logged_steps
 from nnray.training.stopping import InterruptTraining
 from nnray.trial.configuration import Configuration
 from nnray.trial.options import CheckpointOptions
@@ -43,11 +43,13 @@ class Fitted:
     driver: str | None
     data_fingerprint: str | None
     data_facts: dict[str, Any]
+    rows: int
 
 
 def fit(
     configuration: Configuration,
     paths: TrialPaths,
+    state: dict[str, Any] | None,
     on_epoch: Callable[[Row], None] | None,
     progress: bool,
     pending: Pending,
@@ -56,7 +58,7 @@ def fit(
     team: Team = ALONE,
     fence: Fence = unfenced,
 ) -> Fitted:
-    """Train the network of ``configuration``, from the state kept in ``paths.resume`` if there is one.
+    """Train the network of ``configuration``.
 
     The caller has set the process's state (:func:`nnray.training.isolation.isolated`), and the one that leads its team
     holds the trial's claim.
@@ -64,6 +66,7 @@ def fit(
     Args:
         configuration: What to train.
         paths: Where metrics, checkpoints and the resume state are kept.
+        state: What was kept in ``paths.resume`` to continue from; None to start from the beginning.
         on_epoch: Called with the row of metrics after each epoch; may raise StopTraining or InterruptTraining.
         progress: Whether to show Lightning's progress bar.
         pending: Tells whether somebody wants the trial to end.
@@ -86,15 +89,13 @@ def fit(
     task = configuration.build_task(**{key: part for key, part in parts.items() if part is not None}, **_classes(facts))
 
     team.part_ways(configuration.values["seed"])
-    state = read_resume_state(paths.resume)
-    if state is None and team.leads and paths.resume.exists():
-        print(f"nnray: {paths.resume} is damaged or of another version; the trial begins anew")
     options = CheckpointOptions(**configuration.values["checkpoint"])
     resume = ResumeState(paths.resume, state, on_epoch, options.keep_state, options.every_n_steps, fence)
     flat = configuration.flat()
     hyperparameters = {HYPER + key: flat[key] for key in perturbed if isinstance(flat.get(key), (int, float))}
     first: list[pl.Callback] = [resume, *team.callbacks()]
     last: list[pl.Callback] = []
+    recorder: EpochRecorder | None = None
     steps = logged_steps(state) if state else None
     status: Literal["completed", "stopped", "pending"] = "completed"
     try:
@@ -115,7 +116,8 @@ def fit(
             raise KeyboardInterrupt from None
         raise
     fingerprint = data.fingerprint() if hasattr(data, "fingerprint") else None
-    return Fitted(status, resume.elapsed_s, *_device(trainer), fingerprint, facts)
+    rows = recorder.epochs if recorder is not None else 0
+    return Fitted(status, resume.elapsed_s, *_device(trainer), fingerprint, facts, rows)
 
 
 def _recorder(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nnray.errors import StoreError
 from nnray.store.attempts import former_attempts
@@ -19,7 +19,7 @@ from nnray.store.claim import Claim, ClaimLostError
 from nnray.store.files import Fence, append, remove_leftovers, spooled, write_text
 from nnray.store.format import settle_format
 from nnray.store.links import check_links
-from nnray.store.metrics_log import Row, read_rows
+from nnray.store.metrics_log import Row, checked_rows, read_rows
 from nnray.store.record import Record, now
 from nnray.training.code import Code
 from nnray.training.crash_report import crash_report
@@ -32,6 +32,7 @@ from nnray.training.log_capture import captured
 from nnray.training.loggers import Loggers
 from nnray.training.provenance import kept_packages, library_versions
 from nnray.training.requests import Pending, Requests
+from nnray.training.resume import read_resume_state
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import TrialPaths
 
@@ -139,6 +140,7 @@ def _run_claimed(
         continued_from=before.continued_from if paths.resume.exists() else None,
         started=before.started or now(),
         ended=None,
+        rows=None if before.rows is None and paths.metrics.exists() else 0,
         host=socket.gethostname(),
         versions=library_versions(),
         git_commit=run.code.commit,
@@ -155,10 +157,9 @@ def _run_claimed(
     except StoreError as error:
         _failed(record, error).write(paths.record, fence)
         raise
-    team.assemble()  # what is there to continue from stays as it is from now on
     requests = Requests(paths, claim.owner, run.sweep, run.stop_request)
     with crash_report(paths.crash):
-        record = _trained(record, paths, in_effect(configuration, record.history), run, on_epoch, requests, team, fence)
+        record = _trained(record, paths, configuration, run, on_epoch, requests, team, fence)
     release_memory()
     record.write(paths.record, fence)
     fence()
@@ -181,10 +182,12 @@ def settle_stopped(paths: TrialPaths) -> Outcome:
         return "claimed"
     with claim:
         record = Record.read(paths.record)
-        if record is None or not read_rows(paths.metrics):
+        rows = read_rows(paths.metrics)
+        if record is None or not rows:
             return "interrupted"
         if record.status in ("pending", "running"):
-            record = dataclasses.replace(record, status="stopped", ended=now())
+            count = None if record.rows is None else len(rows)
+            record = dataclasses.replace(record, status="stopped", ended=now(), rows=count)
             record.write(paths.record)
             discard_exploit(paths)
         return record.status  # type: ignore[return-value]
@@ -197,7 +200,7 @@ def assist_trial(paths: TrialPaths, configuration: Configuration, team: Team) ->
     assert record is not None  # the worker that leads has written it
     configuration = in_effect(configuration, record.history)
     with isolated(*_process_options(configuration)):
-        fit(configuration, paths, None, False, lambda: None, team=team)
+        fit(configuration, paths, read_resume_state(paths.resume), None, False, lambda: None, team=team)
     release_memory()
 
 
@@ -234,10 +237,12 @@ def _trained(
                 on_epoch(row)
 
         try:
+            record, state = _to_continue(record, paths, fence)
+            team.assemble()  # what is there to continue from stays as it is from now on
+            configuration = in_effect(configuration, record.history)
             with isolated(*_process_options(configuration)):
-                fitted = fit(
-                    configuration, paths, epoch_ended, run.progress, pending, run.perturbed, run.loggers, team, fence
-                )
+                options = (run.progress, pending, run.perturbed, run.loggers, team, fence)
+                fitted = fit(configuration, paths, state, epoch_ended, *options)
         except (KeyboardInterrupt, ClaimLostError):
             raise
         except BaseException as error:  # a trial's own failure, sys.exit() included, is a result
@@ -247,6 +252,39 @@ def _trained(
             record = _failed(record, error)
             with contextlib.suppress(OSError):  # a full disk, say: the record is what counts
                 log.write(record.traceback or "")
+                if record.rows is not None:
+                    record = dataclasses.replace(record, rows=len(read_rows(paths.metrics)))
             return record
     ended = None if fitted.status == "pending" else now()
     return dataclasses.replace(record, ended=ended, **dataclasses.asdict(fitted))
+
+
+def _to_continue(record: Record, paths: TrialPaths, fence: Fence) -> tuple[Record, dict[str, Any] | None]:
+    """Return the state that training goes on from; None where it begins, or has to begin anew, which is recorded."""
+    state = read_resume_state(paths.resume)
+    if state is not None:
+        damage = _damage_before(state["epoch"], record, paths)
+    elif paths.resume.exists():
+        damage = f"{paths.resume} is damaged or of another version"
+    else:
+        damage = None
+    if damage is None:
+        return record, state
+    print(f"nnray: {damage}; the trial begins anew")
+    fence()
+    paths.resume.unlink(missing_ok=True)  # other workers of a team look for it themselves
+    record = dataclasses.replace(record, continued_from=None, history=[])
+    record.write(paths.record, fence)
+    return record, None
+
+
+def _damage_before(epoch: int, record: Record, paths: TrialPaths) -> str | None:
+    """Return what is wrong with the rows of the epochs before ``epoch``, None if nothing is."""
+    try:
+        rows = checked_rows(paths.metrics, record.rows)
+    except StoreError as error:
+        return str(error)
+    there = sum(row["epoch"] < epoch for row in rows)
+    if there < epoch and not record.history:  # a state that was taken over may be of any epoch
+        return f"{paths.metrics} is damaged: it has {there} of {epoch} rows"
+    return None

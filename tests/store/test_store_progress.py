@@ -8,12 +8,11 @@ import shutil
 from datetime import timedelta
 
 import pytest
-from trial_folders import START, epoch_row, write_trial
+from trial_folders import START, append_row, epoch_row, write_trial
 
 from nnray.errors import StoreError
 from nnray.store.claim import Claim
 from nnray.store.listing import SweepListing
-from nnray.store.metrics_log import append_row
 from nnray.store.progress import TrialProgress, rate_of, sweep_left_s
 from nnray.store.record import Record
 from nnray.store.sweep_reader import SweepReader

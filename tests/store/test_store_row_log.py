@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nnray.store.metrics_log import Row, RowLog, append_row, read_rows, rows_around
+from nnray.store.metrics_log import Row, RowLog, read_rows, rows_around, write_rows
 
 
 def row(epoch: int, loss: float) -> Row:
@@ -22,8 +22,7 @@ def facts(path: Path) -> list[tuple[int, float]]:
 
 def test_a_row_stays_until_its_epoch_is_trained_again(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    for epoch in range(4):
-        append_row(path, row(epoch, 1.0))
+    write_rows(path, [row(epoch, 1.0) for epoch in range(4)])
     log = resumed(path, 2)
     assert facts(path) == [(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0)]
     log.append(row(2, 2.0))
@@ -36,8 +35,7 @@ def test_a_row_stays_until_its_epoch_is_trained_again(tmp_path: Path) -> None:
 
 def test_rows_for_which_no_new_one_comes_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    for epoch in range(4):
-        append_row(path, row(epoch, 1.0))
+    write_rows(path, [row(epoch, 1.0) for epoch in range(4)])
     log = resumed(path, 1)
     log.append(row(1, 2.0))
     log.drop_ahead()
@@ -49,7 +47,7 @@ def test_rows_for_which_no_new_one_comes_are_dropped(tmp_path: Path) -> None:
 
 def test_a_row_that_was_cut_short_is_gone_before_the_next(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    append_row(path, row(0, 1.0))
+    write_rows(path, [row(0, 1.0)])
     path.write_bytes(path.read_bytes() + b'{"epoch": 1, "st')
     log = resumed(path, 1)
     log.append(row(1, 2.0))

@@ -249,8 +249,8 @@ WRITER = textwrap.dedent("""
     import sys
     import time
     from pathlib import Path
-    from trial_folders import epoch_row
-    from nnray.store.metrics_log import append_row, read_rows
+    from trial_folders import append_row, epoch_row
+    from nnray.store.metrics_log import read_rows
     from nnray.store.table_keeper import TableKeeper
     from nnray.trial.paths import StorePaths
     store = StorePaths(Path(sys.argv[1]))

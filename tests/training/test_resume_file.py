@@ -1,7 +1,8 @@
-"""``resume.ckpt`` that is damaged: never continued from."""
+"""What a trial continues from is damaged: its state, or the rows of the epochs before. It begins anew."""
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 import torch
 from trials import configured, train
 
-from nnray.store.metrics_log import read_rows
+from nnray.store.metrics_log import checked_rows, read_rows
+from nnray.store.record import Record
 from nnray.training.resume import FORMAT, read_resume_state
 from nnray.trial import StorePaths
 
@@ -50,3 +52,43 @@ def test_a_trial_whose_state_is_damaged_begins_anew_and_says_so(tmp_path: Path, 
     assert paths.checkpoint(2).read_bytes() == whole.checkpoint(2).read_bytes()
     assert [row["epoch"] for row in read_rows(paths.metrics)] == [0, 1, 2]
     assert f"{paths.resume} is damaged or of another version; the trial begins anew" in paths.log.read_text()
+
+
+@pytest.mark.parametrize("damage", ["a value", "a line less", "no file"])
+def test_a_trial_whose_rows_are_damaged_begins_anew_and_says_so(tmp_path: Path, in_child: Any, damage: str) -> None:
+    kill = {"class_path": "user_code.KillOnce", "init_args": {"folder": str(tmp_path), "moments": ["2:0"]}}
+    raw = {"trainer.callbacks": [kill]}
+    assert in_child(train, tmp_path / "store", raw) == -signal.SIGKILL
+    paths = StorePaths(tmp_path / "store").trial(configured(raw).signature)
+    lines = paths.metrics.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 2
+    if damage == "a value":
+        paths.metrics.write_bytes(lines[0].replace(b'"step": ', b'"step": 1') + lines[1])
+        said = "line 1 is not what was written (its checksum differs)"
+    else:
+        paths.metrics.write_bytes(lines[0]) if damage == "a line less" else paths.metrics.unlink()
+        said = f"it has {0 if damage == 'no file' else 1} of 2 rows"
+    assert train(tmp_path / "store", raw) == "completed"
+    assert train(tmp_path / "whole", raw) == "completed"
+
+    whole = StorePaths(tmp_path / "whole").trial(paths.signature)
+    both = ([{**row, "time": 0} for row in read_rows(trial.metrics)] for trial in (paths, whole))
+    assert next(both) == next(both)
+    assert f"{paths.metrics} is damaged: {said}; the trial begins anew" in paths.log.read_text()
+    record = Record.read(paths.record)
+    assert record is not None
+    assert (record.status, record.rows, record.attempts) == ("completed", 3, 2)
+
+
+def test_a_trial_that_a_former_version_began_goes_on(tmp_path: Path, in_child: Any) -> None:
+    kill = {"class_path": "user_code.KillOnce", "init_args": {"folder": str(tmp_path), "moments": ["2:0"]}}
+    raw = {"trainer.callbacks": [kill]}
+    assert in_child(train, tmp_path, raw) == -signal.SIGKILL
+    paths = StorePaths(tmp_path).trial(configured(raw).signature)
+    paths.metrics.write_text("".join(json.dumps(row) + "\n" for row in read_rows(paths.metrics)))
+    paths.record.write_text(paths.record.read_text().replace('"rows": 0', '"rows": null'))
+    assert train(tmp_path, raw) == "completed"
+    assert "begins anew" not in paths.log.read_text()
+    record = Record.read(paths.record)
+    assert record is not None
+    assert record.rows == len(checked_rows(paths.metrics, 3)) == 3

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from nnray.errors import StoreError
 from nnray.store.membership import Membership, sweeps_of
-from nnray.store.metrics_log import default_mode, read_rows
+from nnray.store.metrics_log import default_mode
 from nnray.store.record import Record
 from nnray.store.space.references import Reference
 from nnray.store.space.removal import Removal, size_of
+from nnray.store.stored_trial import StoredTrial
 from nnray.store.weights import kept_epochs
 from nnray.trial.keep_rule import KeepRule
 from nnray.trial.paths import TrialPaths
@@ -138,12 +139,12 @@ def _best(folder: TrialPaths, sweep: str, epochs: list[int]) -> set[int]:
     """Return the epoch that is best by the metric of a sweep."""
     try:
         membership = Membership.read(folder, sweep)
+        metric = membership.metric if membership is not None else None
+        if membership is None or metric is None:
+            return set()
+        rows = {row["epoch"]: row.get(metric) for row in StoredTrial(folder).rows}
     except StoreError:
         return set(epochs)  # nobody knows
-    metric = membership.metric if membership is not None else None
-    if membership is None or metric is None:
-        return set()
-    rows = {row["epoch"]: row.get(metric) for row in read_rows(folder.metrics)}
     values = {epoch: _number(rows.get(epoch)) for epoch in epochs}
     return KeepRule("top").chosen(epochs, values, membership.mode or default_mode(metric))
 

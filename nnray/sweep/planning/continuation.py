@@ -9,7 +9,6 @@ a trial of its own, and the shorter one stays as it is.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -18,8 +17,8 @@ from typing import Any
 
 from nnray.errors import StoreError
 from nnray.store.claim import Claim
-from nnray.store.files import place_copy, write_text
-from nnray.store.metrics_log import HYPER, Row, read_rows
+from nnray.store.files import place_copy
+from nnray.store.metrics_log import HYPER, Row, read_rows, write_rows
 from nnray.store.record import Record
 from nnray.store.weights import kept_epochs
 from nnray.sweep.planning.length import dependence_on_length
@@ -95,8 +94,8 @@ def inherit(shorter: ShorterTrial, target: TrialPaths, configuration: Configurat
             for epoch in kept_after(rows, options) or []:
                 if shorter.paths.checkpoint(epoch).exists():
                     place_copy(shorter.paths.checkpoint(epoch), target.checkpoint(epoch))
-            write_text(target.metrics, "".join(json.dumps(row) + "\n" for row in rows))
-            record = Record(configuration.full_signature, continued_from=shorter.record.signature)
+            write_rows(target.metrics, rows)
+            record = Record(configuration.full_signature, rows=len(rows), continued_from=shorter.record.signature)
             record.write(target.record)
             place_copy(shorter.paths.resume, target.resume)
         except FileNotFoundError:  # it is being thrown away; without a state everything here is trained anew

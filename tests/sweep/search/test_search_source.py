@@ -8,11 +8,11 @@ import pytest
 from claim_holder import claimed_elsewhere
 from ray import tune
 from ray.tune.search import Searcher
+from trial_folders import append_row
 
 from nnray import Sweep, grid, zipped
 from nnray.errors import ConfigurationError, SpaceError
 from nnray.store.membership import Membership, members
-from nnray.store.metrics_log import append_row
 from nnray.store.record import Record, now
 from nnray.store.stored_trial import StoredTrial
 from nnray.sweep.planning.plan import make_plan
