@@ -90,9 +90,12 @@ def _ask(nodes: Mapping[str, Mapping[str, Any]], place: Path) -> dict[str, str]:
         for node in nodes
     }
     ray.wait(list(answers), num_returns=len(answers), timeout=_ANSWER_S)
+    reasons = {node: _reason(answer) for answer, node in answers.items()}
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     wrong = {}
-    for answer, node in answers.items():
-        reason = _reason(answer)
+    for node, reason in reasons.items():
+        if node not in alive:  # it was lost before it could answer: nothing will be trained there
+            continue
         if reason is None and not (place / node).exists():
             reason = "what it writes there does not arrive here"
         if reason is not None:
