@@ -5,8 +5,8 @@ For one's own machine, store or cluster there is ``nnray chaos``.
 
 from __future__ import annotations
 
-from nnray.chaos.campaign import Campaign, run_campaign
+from nnray.chaos.campaign import Campaign, faults_at, run_campaign
 from nnray.chaos.episode import Episode
 from nnray.chaos.faults import FAULTS
 
-__all__ = ["FAULTS", "Campaign", "Episode", "run_campaign"]
+__all__ = ["FAULTS", "Campaign", "Episode", "faults_at", "run_campaign"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnray.errors import StoreError
+from nnray.store.files import readable
 from nnray.store.membership import trial_folders
 from nnray.store.metrics_log import read_rows
 from nnray.store.record import Record
@@ -17,6 +18,7 @@ from nnray.trial.paths import StorePaths, TrialPaths
 if TYPE_CHECKING:
     import pandas as pd
 
+_LEASES = "claim.lock.leases"
 TABLES = ("trials", "metrics", "checkpoints")
 
 
@@ -29,7 +31,7 @@ class TrialContents:
         attempts: How often a runner has started it.
         rows: Its epochs with all metrics, in the order of the file.
         weights: A digest of each kept checkpoint, by epoch.
-        files: The names of all files in the folder.
+        files: The names of all files in the folder, but for leases, of which each runner leaves one.
     """
 
     status: str
@@ -72,7 +74,7 @@ def tables_of(store: StorePaths, sweep: str) -> dict[str, pd.DataFrame]:
     """Return the tables of a sweep as anybody reads them."""
     import pandas as pd
 
-    return {kind: pd.read_parquet(store.table(sweep, kind), partitioning=None) for kind in TABLES}
+    return {kind: pd.read_parquet(readable(store.table(sweep, kind)), partitioning=None) for kind in TABLES}
 
 
 def _trial(paths: TrialPaths) -> TrialContents:
@@ -87,6 +89,7 @@ def _trial(paths: TrialPaths) -> TrialContents:
     )
     weights = {epoch: _digest(path) for epoch, path in kept_epochs(paths).items()}
     files = frozenset(str(path.relative_to(paths.folder)) for path in paths.folder.rglob("*") if path.is_file())
+    files -= {name for name in files if name.startswith(_LEASES)}
     return TrialContents(status, attempts, rows, weights, files)
 
 

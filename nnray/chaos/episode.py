@@ -24,6 +24,7 @@ from nnray.chaos.invariants import (
 from nnray.chaos.launcher import Command
 from nnray.chaos.reader import Findings, reading
 from nnray.chaos.stage import TIMEOUT_S, Stage
+from nnray.store.files import is_local, remove_tree
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,10 @@ def play(fault: Fault, stage: Stage, seed: int, keep: bool) -> Episode:
     kept = bool(broken) or keep
     if kept:
         findings_file = stage.folder / "findings.txt"
-        findings_file.write_text("\n".join([*stage.deeds, "", *broken, ""]), encoding="utf-8")
+        lines = [*stage.deeds, "", *broken, "", f"store: {stage.store.root}", ""]
+        findings_file.write_text("\n".join(lines), encoding="utf-8")
     else:
+        remove_tree(stage.store.root)
         shutil.rmtree(stage.folder, ignore_errors=True)
     seconds = time.monotonic() - started
     deeds, folder = tuple(stage.deeds), stage.folder if kept else None
@@ -93,7 +96,8 @@ def _all_as_without(stage: Stage, finished: Mapping[str, Stamp]) -> list[str]:
     store, study = stage.store, stage.study
     broken = same_results(contents_of(store), study.trials, stage.kills)
     broken += untouched(store, finished)
-    broken += one_run_each(store, study.sweep, study.trials)
+    if is_local(store.root):  # else MLflow is off
+        broken += one_run_each(store, study.sweep, study.trials)
     broken += no_leftovers(store)
     tables = tables_of(store, study.sweep)
     rebuild = stage.start("rebuild", study.sweep)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _FOR_GC = {"crash.txt", "resume.ckpt"}
 """What a kill behind the last word of a trial's record can leave, for ``nnray gc`` to remove."""
-_WITHOUT_LOCK = {"mlflow-queue", "sweeps"}
-"""Folders in which a half-written file may be somebody's who is at work, until it is old."""
+_WITHOUT_LOCK = {"mlflow-queue", "sweeps", "packages", "code"}
+"""Folders in which a half-written file, as at the store's root, may be somebody's who is at work, until it is old."""
 
 
 def same_results(found: Mapping[str, TrialContents], expected: Mapping[str, TrialContents], kills: int) -> list[str]:
@@ -110,9 +110,9 @@ def one_run_each(store: StorePaths, sweep: str, signatures: Iterable[str]) -> li
 
 
 def no_leftovers(store: StorePaths) -> list[str]:
-    """Nothing is left that was half written, but for a minute where several processes write without a lock."""
+    """Nothing is left that was half written, but where several processes write without a lock: there it is gc's."""
     half = [path.relative_to(store.root) for path in store.root.rglob(".*") if ".part" in path.name]
-    return [f"left over: {path}" for path in half if not _WITHOUT_LOCK & set(path.parts)]
+    return [f"left over: {path}" for path in half if path.parent.parts and not _WITHOUT_LOCK & set(path.parts)]
 
 
 def well_behaved(commands: Iterable[Command]) -> list[str]:

@@ -62,6 +62,11 @@ class Command:
         self._process.kill()
         self._process.join()
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C, if it still runs."""
+        if self.status is None:
+            end(self.pid, signal.SIGINT)
+
     def kill_session(self) -> None:
         """Kill it and all that it started, as a loss of power does."""
         for pid in session(self.pid):

@@ -16,10 +16,13 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnray.store.files import is_local, readable
+
 if TYPE_CHECKING:
     import pandas as pd
 
 _PAUSE_S = 0.02
+_PAUSE_IN_BUCKETS_S = 0.3
 _MOST_PROBLEMS = 5
 KEYS = {"trials": ["trial"], "metrics": ["trial", "epoch"], "checkpoints": ["trial", "epoch"]}
 """The columns that tell a row of each table from all others."""
@@ -64,7 +67,7 @@ def _read(tables: Path, parent: Connection) -> None:
     findings = Findings()
     memory: dict[tuple[str, str], dict[Any, Any]] = {}
     while True:
-        last = parent.poll(_PAUSE_S)  # look once more behind the end
+        last = parent.poll(_PAUSE_S if is_local(tables) else _PAUSE_IN_BUCKETS_S)  # look once more behind the end
         for kind in KEYS:
             _look(tables, kind, memory, findings)
         if last or len(findings.problems) >= _MOST_PROBLEMS:
@@ -78,7 +81,7 @@ def _look(tables: Path, kind: str, memory: dict[tuple[str, str], dict[Any, Any]]
     known = {sweep for sweep, read in memory if read == kind}
     for sweep in sorted(known | {path.parent.name for path in tables.glob(f"*/{kind}.parquet")}):
         try:
-            frame = pd.read_parquet(tables / sweep / f"{kind}.parquet")
+            frame = pd.read_parquet(readable(tables / sweep / f"{kind}.parquet"))
             seen = _rows(frame, kind)
         except Exception as error:
             findings.problems.append(f"{_clock()} {sweep}/{kind}.parquet cannot be read: {error!r}"[:500])

@@ -11,6 +11,7 @@ from nnray.chaos.cluster import Cluster
 from nnray.chaos.file_operations import Meddling
 from nnray.chaos.launcher import Command, Launcher
 from nnray.chaos.study import Study
+from nnray.store.files import is_local
 from nnray.store.membership import trial_folders
 from nnray.store.metrics_log import read_rows
 from nnray.trial.paths import StorePaths
@@ -20,6 +21,7 @@ TIMEOUT_S = 180.0
 _EPOCH_S = 0.1
 """What an epoch and the keeping of its books take, about."""
 _POLL_S = 0.005
+_LOOK_S = 0.1
 
 
 @dataclass
@@ -29,7 +31,8 @@ class Stage:
     Attributes:
         launcher: Starts commands.
         study: What is trained.
-        folder: Where the store and the commands' output lie.
+        folder: Where the commands' output lies.
+        place: Where the store lies: in the same folder, or in an object store.
         random: Decides everything that chance decides.
         deeds: What was done to whom.
         kills: How many attempts at trials have been lost at most.
@@ -42,6 +45,7 @@ class Stage:
     launcher: Launcher
     study: Study
     folder: Path
+    place: Path
     random: Random
     cluster: Cluster | None = None
     deeds: list[str] = field(default_factory=list)
@@ -53,7 +57,7 @@ class Stage:
     @property
     def store(self) -> StorePaths:
         """The store."""
-        return StorePaths(self.folder / "store")
+        return StorePaths(self.place / "store")
 
     def sweep(self, *options: str, meddling: Meddling | None = None) -> Command:
         """Start ``nnray sweep`` on the store."""
@@ -75,6 +79,13 @@ class Stage:
             self.broken.append(f"{command.log.name}: nnray {command.words[0]} hangs")
         return status
 
+    def end_or_wait_for_room(self, command: Command) -> None:
+        """Wait until ``command`` has ended, or waits for room on a full disk."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while "waits for room" not in command.output and time.monotonic() < deadline:
+            if command.wait(_LOOK_S) is not None:
+                return
+
     def note(self, deed: str, kills: int = 0) -> None:
         """Note what was done."""
         self.deeds.append(deed)
@@ -90,7 +101,7 @@ class Stage:
         behind_s = self.random.uniform(0.0, self.study.duration_s if epoch == before else _EPOCH_S)
         deadline = time.monotonic() + TIMEOUT_S
         while self.epochs() < epoch and command.status is None and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+            time.sleep(_POLL_S if is_local(self.place) else _LOOK_S)
         command.wait(behind_s)
         return f"{1000 * behind_s:.0f} ms behind epoch {epoch} of {total}"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from nnray.chaos.contents import TrialContents, contents_of
 from nnray.chaos.file_operations import Meddling, operations_of
 from nnray.chaos.launcher import Command, Launcher
 from nnray.errors import SpaceError
+from nnray.store.files import remove_tree
 from nnray.trial.paths import StorePaths
 
 _TIMEOUT_S = 600.0
@@ -75,14 +75,14 @@ def write_tiny_space(path: Path, longer: bool = False) -> Path:
     return path
 
 
-def study_of(launcher: Launcher, space: Path, folder: Path) -> Study:
-    """Train ``space`` in ``folder`` without faults.
+def study_of(launcher: Launcher, space: Path, folder: Path, place: Path) -> Study:
+    """Train ``space`` without faults, in a store at ``place``; what is printed lies in ``folder``.
 
     Raises:
         SpaceError: If not every trial is completed then.
     """
     folder.mkdir(parents=True)
-    store, journal = StorePaths(folder / "store"), folder / "operations.txt"
+    store, journal = StorePaths(place / "store"), folder / "operations.txt"
     launcher.warm_up()
     started = time.monotonic()
     words = ["sweep", str(space), "--store", str(store.root), "--in-process", "--yes"]
@@ -97,7 +97,7 @@ def study_of(launcher: Launcher, space: Path, folder: Path) -> Study:
         raise SpaceError(f"{space} cannot be trained without any fault: {_last_line(command)}")
     (sweep,) = {path.parent.name for path in store.tables.glob("*/trials.parquet")}
     size = sum(path.stat().st_size for path in store.root.rglob("*") if path.is_file())
-    shutil.rmtree(store.root)
+    remove_tree(store.root)
     return Study(space, sweep, trials, duration_s, tuple(operations_of(journal)), size)
 
 

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "space", metavar="SPACE", nargs="?", type=Path, help="a search space of seconds (default: three tiny trials)"
     )
     parser.add_argument(
-        "--store", metavar="FOLDER", help="where to work: in a new folder in there (else as for nnray sweep)"
+        "--store", metavar="PLACE", help="where to work: in a new folder in there (else as for nnray sweep)"
     )
     parser.add_argument("--episodes", metavar="N", type=int, default=_EPISODES, help=f"how many ({_EPISODES})")
     parser.add_argument(
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     from rich.console import Console
 
-    from nnray.chaos import FAULTS, Campaign, run_campaign
+    from nnray.chaos import FAULTS, Campaign, faults_at, run_campaign
     from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_OK, main
 
     console = Console(highlight=False)
@@ -58,12 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
         for name, fault in FAULTS.items():
             console.print(f"{name:<12}  {fault.about}", markup=False, soft_wrap=True)
         return EXIT_OK
+    place = store_paths(arguments.store).root
     campaign = Campaign(
-        store_paths(arguments.store).root,
+        place,
         arguments.space,
         arguments.episodes,
         arguments.seed,
-        tuple(arguments.faults.split(",")) if arguments.faults else tuple(FAULTS),
+        tuple(arguments.faults.split(",")) if arguments.faults else faults_at(place),
         arguments.address,
         arguments.keep,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from commands import nnray
+from object_store import ObjectStore
 
 from nnray.chaos import FAULTS, Campaign, Episode, run_campaign
 from nnray.chaos.file_operations import Meddling, operations_of
@@ -14,6 +15,7 @@ from nnray.chaos.launcher import Launcher
 from nnray.chaos.reader import reading
 from nnray.cli.main import main
 from nnray.errors import SpaceError
+from nnray.store.files import path_of
 
 LOCAL = [name for name, fault in FAULTS.items() if not fault.on_ray and not fault.damages]
 
@@ -56,6 +58,34 @@ def test_a_space_that_fails_by_itself_is_refused(tmp_path: Path) -> None:
 def test_a_misspelt_fault_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="there is no fault 'runer'; did you mean 'runner'"):
         Campaign(tmp_path, faults=("runer",))
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        server = ObjectStore()
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server.bucket()
+        server.stop()
+
+
+def test_a_store_in_a_bucket(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (episode,) = played(path_of(bucket), episodes=1, seed=2, faults=("pause",))
+    assert episode.broken == ()
+    assert episode.reads > 5
+    assert list(tmp_path.glob("nnray-chaos-*")) == []
+    assert list(path_of(bucket).rglob("*")) == []
+
+
+def test_a_fault_of_disks_is_refused_in_a_bucket(tmp_path: Path) -> None:
+    status, output = nnray(tmp_path, "chaos", "--store", "s3://bucket/folder", "--faults", "runner,flip")
+    assert status == 2
+    assert output == (
+        "nnray: error: flip is for a store in a folder; in an object store there are: "
+        "runner, pause, bookkeeper, worker, driver, node\n"
+    )
 
 
 def test_the_command(tmp_path: Path) -> None:

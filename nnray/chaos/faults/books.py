@@ -16,6 +16,7 @@ class BookkeeperKilled(Fault):
 
     name = "bookkeeper"
     about = "SIGKILL of the process that writes tables and MLflow"
+    in_buckets = True
 
     def strike(self, stage: Stage) -> None:
         """Kill it; the command must end all the same."""

@@ -46,8 +46,10 @@ class DiskFull(Fault):
         filler = root / "filler"
         filler.write_bytes(bytes(shutil.disk_usage(root).free - room))
         stage.note(f"{room} bytes of room for a study of {stage.study.bytes}", kills=1)
-        stage.end_of(stage.sweep())
+        command = stage.sweep()
+        stage.end_or_wait_for_room(command)
         filler.unlink()
+        stage.end_of(command)
 
 
 class ReadOnly(Fault):
@@ -91,7 +93,10 @@ def _keep_and_unmount(root: Path) -> None:
 def _lie(stage: Stage, code: int) -> None:
     at = stage.random.randrange(len(stage.study.operations))
     stage.note(f"{errno.errorcode[code]} at every file operation from {at} on", kills=1)
-    stage.end_of(stage.sweep(meddling=Meddling(stage.store.root, "refuse", at, 1_000_000, code)))
+    command = stage.sweep(meddling=Meddling(stage.store.root, "refuse", at, 1_000_000, code))
+    stage.end_or_wait_for_room(command)
+    command.interrupt()
+    stage.end_of(command)
 
 
 def _call(*words: str) -> int:

@@ -17,6 +17,7 @@ class Fault(ABC):
         about: What it is, in a few words.
         on_ray: Whether trials are trained by Ray's workers.
         fails_trials: Whether it may fail trials, which then want ``--retry-failed``.
+        in_buckets: Whether it can go wrong where the store lies in an object store.
         damages: Whether it changes what is kept, which must be noticed then.
     """
 
@@ -25,6 +26,7 @@ class Fault(ABC):
     on_ray: ClassVar[bool] = False
     fails_trials: ClassVar[bool] = False
     damages: ClassVar[bool] = False
+    in_buckets: ClassVar[bool] = False
 
     def ground(self, stage: Stage) -> AbstractContextManager[None]:
         """Return what the store lies on during the episode."""

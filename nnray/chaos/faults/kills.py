@@ -13,6 +13,8 @@ from nnray.chaos.stage import Stage
 _IN_A_ROW = (1, 1, 2, 3)
 """So many times a command is killed and started again, one of these."""
 _LARGEST_FILE = 20_000
+_SOON_OVER = 10
+"""Refusals of file operations."""
 
 
 class RunnerKilled(Fault):
@@ -20,6 +22,7 @@ class RunnerKilled(Fault):
 
     name = "runner"
     about = "SIGKILL of a process that trains, at a random moment"
+    in_buckets = True
 
     def strike(self, stage: Stage) -> None:
         """Kill it, perhaps several times in a row."""
@@ -71,6 +74,7 @@ class RunnerPaused(Fault):
 
     name = "pause"
     about = "SIGSTOP of a process that trains while another command goes on, then SIGCONT"
+    in_buckets = True
 
     def strike(self, stage: Stage) -> None:
         """Stop it, start another one, and let it go on."""
@@ -117,5 +121,8 @@ class Refused(Fault):
         code = random.choice((errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT))
         at, count = random.randrange(len(stage.study.operations)), random.choice((1, 2, 10, 1000))
         command = stage.sweep(meddling=Meddling(stage.store.root, "refuse", at, count, code))
+        if count > _SOON_OVER:  # who waits for room looks for it every two seconds
+            stage.end_or_wait_for_room(command)
+            command.interrupt()
         stage.end_of(command)
         stage.note(f"{errno.errorcode[code]} at {count} file operations from {at} on", kills=1)

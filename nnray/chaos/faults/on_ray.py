@@ -13,6 +13,7 @@ class WorkerKilled(Fault):
     name = "worker"
     about = "SIGKILL of a Ray worker that trains a trial"
     on_ray = True
+    in_buckets = True
 
     def strike(self, stage: Stage) -> None:
         """Kill up to three of them, one after another."""
@@ -32,6 +33,7 @@ class DriverKilled(Fault):
     name = "driver"
     about = "SIGKILL of a command whose trials are trained by Ray's workers"
     on_ray = True
+    in_buckets = True
 
     def strike(self, stage: Stage) -> None:
         """Kill it."""
@@ -50,6 +52,7 @@ class NodeLost(Fault):
     name = "node"
     about = "a node is lost (on a cluster that is not ours: all workers on one)"
     on_ray = True
+    in_buckets = True
 
     def strike(self, stage: Stage) -> None:
         """Lose one; the command goes on by itself."""
