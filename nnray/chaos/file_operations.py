@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,9 @@ class _Hook:
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path).startswith(self._folder):
             return
         number, self._count = self._count, self._count + 1
-        if self._journal is not None:
+        if self._meddling.deed == "tear" and number > self._meddling.at:
+            _die_of_large_files()  # Lightning puts every signal's handler back that it found when a fit began
+        elif self._journal is not None:  # else the journal itself would be a file that grows too large
             relative = os.path.relpath(path, self._folder)
             os.write(self._journal, f"{number} {event} {relative}\n".encode())
         self._act(number, path)
@@ -82,13 +85,18 @@ class _Hook:
         if deed == "kill" and number == at:
             os.kill(os.getpid(), signal.SIGKILL)
         elif deed == "tear" and number == at:
-            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            _die_of_large_files()
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_FSIZE, (amount, amount))
         elif deed == "refuse" and at <= number < at + amount:
             raise OSError(self._meddling.code, os.strerror(self._meddling.code), os.fspath(path))
         elif deed == "delay":
             time.sleep(amount / 1000)
+
+
+def _die_of_large_files() -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
 
 def operations_of(journal: Path) -> list[str]:

@@ -18,8 +18,8 @@ from nnray.trial.paths import TrialPaths
 Status = Literal["pending", "running", "completed", "stopped", "failed"]
 Cause = Literal["lost", "out-of-memory", "disk-full", "diverged", "error"]
 CAUSES: tuple[Cause, ...] = ("lost", "out-of-memory", "disk-full", "diverged", "error")
-"""Why an attempt failed: its process or node was lost, memory ran out, or the disk was full, the loss is no number, or
-code raised.
+"""Why an attempt failed: its process, its node or the store was lost, memory ran out, the disk was full, the loss is no
+number, or code raised.
 """
 STATUSES: tuple[Status, ...] = ("pending", "running", "completed", "stopped", "failed")
 

@@ -155,7 +155,7 @@ def _run_claimed(
     try:
         record = carry_out_exploit(paths, record)
     except StoreError as error:
-        _failed(record, error).write(paths.record, fence)
+        _failed(record, error, paths).write(paths.record, fence)
         raise
     requests = Requests(paths, claim.owner, run.sweep, run.stop_request)
     with crash_report(paths.crash):
@@ -213,10 +213,11 @@ def _failed_just_now(record: Record, run: Run) -> bool:
     return record.status == "failed" and record.ended is not None and record.ended >= run.started
 
 
-def _failed(record: Record, error: BaseException) -> Record:
+def _failed(record: Record, error: BaseException, paths: TrialPaths) -> Record:
     """Return the record of a trial that ``error``, which is being handled, has ended."""
     line, trace = " ".join(f"{type(error).__name__}: {error}".split()), traceback.format_exc()
-    return dataclasses.replace(record, status="failed", ended=now(), error=line, traceback=trace, cause=cause_of(error))
+    cause = cause_of(error, paths.store.root)
+    return dataclasses.replace(record, status="failed", ended=now(), error=line, traceback=trace, cause=cause)
 
 
 def _trained(
@@ -249,7 +250,7 @@ def _trained(
             if team.has_lost(error):
                 raise  # as if this worker had been killed as well
             fence()  # a successor clears away what this process was writing, which is no failure of the trial
-            record = _failed(record, error)
+            record = _failed(record, error, paths)
             with contextlib.suppress(OSError):  # a full disk, say: the record is what counts
                 log.write(record.traceback or "")
                 if record.rows is not None:

@@ -33,6 +33,12 @@ def test_a_fault_breaks_nothing(tmp_path: Path, fault: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_damage_is_told_of_or_repaired(tmp_path: Path) -> None:
+    episodes = played(tmp_path, episodes=4, seed=3002, faults=("truncate", "flip"))
+    assert [episode.broken for episode in episodes] == [()] * 4
+    assert list(tmp_path.iterdir()) == []
+
+
 def loses_a_row(words: Sequence[str]) -> int:
     status = main(words)
     for path in Path(words[words.index("--store") + 1]).glob("trials/*/metrics.jsonl"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from commands import finish, nnray, start, wait_until
-from trials import TINY
+from trials import TINY, configured, train
 
 from nnray.cli.main import main
 from nnray.errors import TrialError
@@ -26,6 +28,7 @@ from nnray.sweep.queue import TrialQueue
 from nnray.sweep.room_in_store import RoomInStore
 from nnray.sweep.workers.retry import Retries
 from nnray.training.failures import cause_of
+from nnray.training.runner import Outcome
 from nnray.trial import StorePaths, resolve
 
 SIZE = 12_000_000
@@ -189,9 +192,11 @@ def test_it_is_tried_again_ten_times(handed_out: tuple[TrialQueue, PlannedTrial]
     [
         OSError(28, "No space left on device"),
         OSError(122, "Disk quota exceeded"),
+        OSError(27, "File too large"),
         RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("Error while serializing: I/O error: File too large (os error 27)"),
     ],
-    ids=["space", "quota", "safetensors"],
+    ids=["space", "quota", "file size", "safetensors", "safetensors, file size"],
 )
 def test_the_cause_of_such_a_failure(error: Exception) -> None:
     assert cause_of(error) == "disk-full"
@@ -199,3 +204,25 @@ def test_the_cause_of_such_a_failure(error: Exception) -> None:
     wrapped.__cause__ = error
     assert cause_of(wrapped) == "disk-full"
     assert cause_of(OSError(5, "Input/output error")) == "error"
+
+
+@pytest.mark.parametrize("code", [5, 30, 116], ids=["EIO", "EROFS", "ESTALE"])
+def test_a_store_that_cannot_be_used_is_no_error_of_the_trial(tmp_path: Path, code: int) -> None:
+    store, data = tmp_path / "store", tmp_path / "data"
+    assert cause_of(OSError(code, os.strerror(code), str(store / "trials" / "resume.ckpt")), store) == "lost"
+    assert cause_of(OSError(code, os.strerror(code), str(data / "train.bin")), store) == "error"
+
+
+def train_with_small_files(root: Path, size: int) -> Outcome:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    return train(root, {})
+
+
+def test_a_write_that_pytorch_saw_cut_short(tmp_path: Path, in_child: Any) -> None:
+    paths = StorePaths(tmp_path / "store").trial(configured().signature)
+    in_child(train_with_small_files, tmp_path / "store", 10_000)
+    record = Record.read(paths.record)
+    assert record is not None
+    assert (record.status, record.cause) == ("failed", "disk-full")
+    assert "torch/serialization.py" in (record.traceback or "")
+    assert train(tmp_path / "store", {}) == "completed"

@@ -44,7 +44,6 @@ class WriteKilled(Fault):
 
     name = "write"
     about = "SIGKILL at a random file operation, or in the middle of a write"
-    fails_trials = True  # where a library sees the write beyond the size fail before the kernel ends the process
 
     def strike(self, stage: Stage) -> None:
         """Kill it, perhaps several times in a row, each time a bit further on."""
