@@ -20,6 +20,17 @@ from nnray.store.files import path_of
 LOCAL = [name for name, fault in FAULTS.items() if not fault.on_ray and not fault.damages]
 
 
+ONE_TRIAL = """
+name: one
+base:
+  model: {class_path: nnray.models.MLP, init_args: {width: 8, depth: 1}}
+  data:
+    class_path: nnray.data.FakeData
+    init_args: {size: 64, image_size: 4, batch_size: 16, in_channels: 1}
+  trainer: {max_epochs: 2}
+"""
+
+
 def played(folder: Path, **options: object) -> list[Episode]:
     return list(run_campaign(Campaign(folder, **options), main))  # type: ignore[arg-type]
 
@@ -78,7 +89,9 @@ def bucket() -> Iterator[str]:
 
 def test_a_store_in_a_bucket(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    (episode,) = played(path_of(bucket), episodes=1, seed=2, faults=("pause",))
+    space = tmp_path / "one.yaml"
+    space.write_text(ONE_TRIAL)
+    (episode,) = played(path_of(bucket), episodes=1, seed=2, faults=("pause",), space=space)
     assert episode.broken == ()
     assert episode.reads > 5
     assert list(tmp_path.glob("nnray-chaos-*")) == []

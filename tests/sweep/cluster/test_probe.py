@@ -108,3 +108,16 @@ def test_a_token_for_a_cluster_without_tokens(head: str, folder: Path) -> None:
 def test_a_store_that_cannot_be_made_is_one_line(ray_session: str) -> None:
     with pytest.raises(StoreError, match="cannot write to the store /proc/store: No such file"):
         check_store(Path("/proc/store"))
+
+
+def test_a_node_that_is_lost_before_it_answers_is_none(
+    ray_session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    here = ray.nodes()
+    lost = {**here[0], "NodeID": "ab" * (len(here[0]["NodeID"]) // 2)}
+    seen = iter([[*here, lost]])  # Ray lists a node for some seconds after its death
+    monkeypatch.setattr(ray, "nodes", lambda: next(seen, here))
+    check_store(tmp_path / "store")
+    assert (tmp_path / "store").is_dir()
