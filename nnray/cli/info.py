@@ -53,7 +53,8 @@ def trial_facts(store: StorePaths, trial: StoredTrial) -> dict[str, Any]:
         try:
             return getattr(trial, part)
         except StoreError as error:
-            damaged.append(str(error))
+            if str(error) not in damaged:  # of what was made of the same file, too
+                damaged.append(str(error))
             return otherwise
 
     paths = trial.paths

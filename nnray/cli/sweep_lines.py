@@ -87,9 +87,10 @@ def deeds(plan: Plan) -> list[str]:
 
 
 def complete(plan: Plan, outcome: Outcome) -> int:
-    """Return how many trials of the plan are done, of those that the sweep still lists."""
+    """Return how many trials of the plan are done, of those that the sweep still lists and whose folders are whole."""
     done = {trial.signature for trial in plan.trials if trial.state in ("complete", "stopped")} - plan.retrain
-    return len(done | {signature for signature, result in outcome.results.items() if result != "failed"})
+    done |= {signature for signature, result in outcome.results.items() if result != "failed"}
+    return len(done - outcome.books.damaged.keys())
 
 
 def total(plan: Plan, outcome: Outcome) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -96,3 +97,22 @@ def test_the_order_of_a_population_that_is_no_order_fails_its_trial_alone(
     record = Record.read(victim.record)
     assert record is not None
     assert (record.status, record.cause) == ("failed", "error")
+
+
+def test_metrics_that_were_changed_are_named_and_in_no_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    victim = first_trial(folder)
+    victim.metrics.write_bytes(victim.metrics.read_bytes().replace(b'"epoch": 0', b'"epoch": 1'))
+    capsys.readouterr()
+    assert main(["sweep", "study.py", "--in-process"]) == 1
+    printed = capsys.readouterr().out
+    assert "study: 2 of 3 trials complete, 1 of them now" in printed
+    line = f"{victim.metrics} is damaged: line 1 is not what was written (its checksum differs)"
+    assert f"1 trial folders are damaged and in no table, {victim.signature} for one: " in printed
+    assert line.removeprefix(str(folder)) in printed
+    assert main(["info", victim.signature]) == 0
+    assert capsys.readouterr().out.count("is damaged") == 1
+    table = pd.read_parquet(folder / "nnray-store/tables/study/trials.parquet")
+    assert table["config/seed"].tolist() == [1, 2]
+
+    shutil.rmtree(victim.folder)
+    assert main(["sweep", "study.py", "--in-process"]) == 0
