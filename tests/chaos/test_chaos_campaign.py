@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from nnray.chaos.reader import reading
 from nnray.cli.main import main
 from nnray.errors import SpaceError
 from nnray.store.files import path_of
+from nnray.store.metrics_log import read_rows, write_rows
+from nnray.store.record import Record
 
 LOCAL = [name for name, fault in FAULTS.items() if not fault.on_ray and not fault.damages]
 
@@ -54,7 +57,11 @@ def loses_a_row(words: Sequence[str]) -> int:
     status = main(words)
     for path in Path(words[words.index("--store") + 1]).glob("trials/*/metrics.jsonl"):
         if "0000-runner" in str(path):
-            path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+            rows = read_rows(path)[1:]
+            write_rows(path, rows)  # with right checksums: else it is damage, which the sweep itself tells of
+            record = Record.read(path.with_name("record.json"))
+            assert record is not None
+            dataclasses.replace(record, rows=len(rows)).write(path.with_name("record.json"))
     return status
 
 
