@@ -46,10 +46,10 @@ class Stimuli:
     def __len__(self) -> int:
         return len(self.images)
 
-    def batches(self, size: int, device: torch.device) -> Iterator[torch.Tensor]:
-        """Yield the images in order, ``size`` at a time."""
-        for start in range(0, len(self), size):
-            yield torch.from_numpy(np.array(self.images[start : start + size])).to(device)  # a copy: theirs is shared
+    def batches(self, size: int, device: torch.device, start: int = 0) -> Iterator[torch.Tensor]:
+        """Yield the images in order from ``start``, ``size`` at a time."""
+        for place in range(start, len(self), size):
+            yield torch.from_numpy(np.array(self.images[place : place + size])).to(device)  # a copy: theirs is shared
 
 
 def make_stimuli(networks: Networks, data: Data = "test", n: int | None = None, seed: int = 0) -> Stimuli:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +13,9 @@ import torch
 
 from analysis.activations import Patterns, activations, patterns_of
 from analysis.extracted import INDEX, LABELS, SAMPLES, Extracted
-from analysis.jobs.folder import ERRORS, UNFINISHED, JobFolder, part_key
+from analysis.jobs.folder import ERRORS, JobFolder, part_key
 from analysis.jobs.function_text import function_text
+from analysis.jobs.growing_arrays import LAYERS, growing_arrays
 from analysis.jobs.per_network import FORWARD_BATCH, device_of, make_missing, part_of, some
 from analysis.loading import Loader
 from analysis.networks import Network, Networks
@@ -30,7 +28,6 @@ from nnray.store.files import is_local, replacing
 
 DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 _VALUES = "values"
-_LAYERS = "layers.json"
 
 
 def extract(
@@ -116,38 +113,17 @@ class _Keep:
 def make_extraction_work(
     stimuli: Stimuli, store: Path, folder: Path, patterns: Patterns, keep: _Keep, device: str
 ) -> Callable[[Network], None]:
-    """Return the work of a pool: a network's layers are written to a folder of its own, which is then renamed."""
+    """Return the work of a pool: a network's layers are written to a folder of its own, from where a kill left it."""
     loader = Loader(store, torch.device(device), keep=1)
 
     def work(network: Network) -> None:
-        place = folder / part_key(network.trial, network.epoch)
-        beside = place.with_name(f".{place.name}.{uuid4().hex[:8]}{UNFINISHED}")
-        beside.mkdir()
-        try:
-            write(network, beside)
-            with contextlib.suppress(OSError):  # another command with the same job was faster
-                beside.rename(place)
-            if not place.is_dir():
-                raise AnalysisError(f"{place} cannot be written")
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-
-    def write(network: Network, beside: Path) -> None:
-        model = loader.load(network.trial, network.epoch, patterns)
-        arrays: dict[str, np.memmap] = {}
-        start = 0
-        for images in stimuli.batches(FORWARD_BATCH, torch.device(device)):
-            for layer, values in activations(model, images, patterns).items():
-                kept = keep(values)
-                if layer not in arrays:
-                    shape = (len(stimuli), *kept.shape[1:])
-                    path = beside / f"{len(arrays)}.npy"
-                    arrays[layer] = np.lib.format.open_memmap(path, "w+", kept.dtype, shape)
-                arrays[layer][start : start + len(kept)] = kept
-            start += len(images)
-        for array in arrays.values():
-            array.flush()
-        (beside / _LAYERS).write_text(json.dumps(list(arrays)), encoding="utf-8")
+        with growing_arrays(folder / part_key(network.trial, network.epoch), len(stimuli)) as arrays:
+            if arrays.done == len(stimuli):
+                return
+            model = loader.load(network.trial, network.epoch, patterns)
+            for images in stimuli.batches(FORWARD_BATCH, torch.device(device), arrays.done):
+                values = activations(model, images, patterns)
+                arrays.write({layer: keep(one) for layer, one in values.items()})
 
     return work
 
@@ -164,7 +140,7 @@ def _rows(place: Path, network: Network) -> list[dict[str, Any]]:
     if not place.is_dir():
         return []
     rows = []
-    for number, layer in enumerate(json.loads((place / _LAYERS).read_text(encoding="utf-8"))):
+    for number, layer in enumerate(json.loads((place / LAYERS).read_text(encoding="utf-8"))):
         path = place / f"{number}.npy"
         array = np.load(path, mmap_mode="r")
         rows.append(

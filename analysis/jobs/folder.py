@@ -98,8 +98,14 @@ def part_key(trial: str, epoch: int) -> str:
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Remove folders of parts that a kill left half written, and nothing that another command may be writing."""
+    """Remove folders of parts that a kill left half written and that are whole by now, by another writer.
+
+    Those of other parts stay: the next worker goes on from there.
+    """
     for leftover in folder.glob(f".*{UNFINISHED}"):
+        part = leftover.name.removeprefix(".").removesuffix(UNFINISHED).rpartition(".")[0]
+        if not (folder / part).exists():
+            continue
         try:
             newest = max(path.stat().st_mtime for path in (leftover, *leftover.iterdir()))
         except FileNotFoundError:  # it is whole now, or removed

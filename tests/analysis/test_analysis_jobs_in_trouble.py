@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -87,6 +90,67 @@ def test_folders_of_activations_that_a_kill_left_are_removed(copied):
     copied.extract("linear", n=8, name="mine")
     assert not left.exists()
     assert others.exists()
+
+
+EXTRACTION = """
+import os, signal, sys
+import torch
+import analysis
+from analysis.jobs import extraction, growing_arrays
+
+store, noted_every = sys.argv[1], float(sys.argv[2])
+extraction.FORWARD_BATCH, growing_arrays._NOTED_EVERY_S = 8, noted_every
+original, batches = extraction.activations, []
+
+
+def killed(model, images, patterns):
+    batches.append(len(images))
+    if len(batches) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(model, images, patterns)
+
+
+extraction.activations = killed
+analysis.open(store, "small")[:1].extract(["flatten", "linear"], n=60, name="mine")
+"""
+
+
+@pytest.mark.parametrize(("noted_every", "rest"), [(0.0, 36), (9.0, 60)], ids=["noted", "killed before it was noted"])
+def test_an_extraction_that_was_killed_goes_on_within_the_network(copied, monkeypatch, noted_every, rest):
+    from analysis.jobs import extraction
+
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    words = [sys.executable, "-c", EXTRACTION, str(copied.store), str(noted_every)]
+    assert subprocess.run(words, env=environment, check=False).returncode == -signal.SIGKILL
+    values = copied.store / "analysis/mine/values"
+    (left,) = values.iterdir()
+    assert left.name.endswith(".unfinished")
+    shown, original = [], extraction.activations
+
+    def counted(model, images, patterns):
+        shown.append(len(images))
+        return original(model, images, patterns)
+
+    monkeypatch.setattr(extraction, "activations", counted)
+    monkeypatch.setattr(extraction, "FORWARD_BATCH", 8)
+    found = copied[:1].extract(["flatten", "linear"], n=60, name="mine")
+    assert sum(shown) == rest
+    assert [path.name for path in values.iterdir()] == [f"{copied[0].trial}-epoch=0001"]
+    assert sorted(path.name for path in next(values.iterdir()).iterdir()) == ["0.npy", "1.npy", "layers.json"]
+    anew = copied[:1].extract(["flatten", "linear"], n=60, name="anew")
+    for layer in ("flatten", "linear"):
+        assert (found[copied[0].trial, layer] == anew[copied[0].trial, layer]).all()
+
+
+def test_what_a_kill_left_damaged_is_made_anew(copied):
+    whole = copied[:1].extract("linear", n=20, name="whole")
+    left = copied.store / "analysis/mine/values" / f".{copied[0].trial}-epoch=0001.dead.unfinished"
+    left.mkdir(parents=True)
+    (left / "progress.json").write_text('{"layers": ["linear"], "rows": 8}')
+    (left / "0.npy").write_bytes(b"nothing")
+    found = copied[:1].extract("linear", n=20, name="mine")
+    assert (found[copied[0].trial, "linear"] == whole[copied[0].trial, "linear"]).all()
+    assert not left.exists()
 
 
 def test_the_same_layers_extracted_by_two_at_once(copied, monkeypatch):

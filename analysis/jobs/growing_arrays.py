@@ -1,0 +1,124 @@
+"""A network's arrays, as long as they are being written: a kill costs the last few seconds, not the network.
+
+They grow in a hidden folder beside the one that they become, which its writer has claimed. What was written is noted in
+``progress.json``, and only once it is on the disk. The next worker that comes for the network takes over a folder that
+nobody holds and goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from analysis.jobs.folder import UNFINISHED
+from nnray.errors import AnalysisError
+from nnray.store.claim import Claim, forget_claim
+from nnray.store.files import write_text
+
+LAYERS = "layers.json"
+_PROGRESS, _CLAIM = "progress.json", "claim"
+_NOTED_EVERY_S = 5.0
+"""What a kill can cost; to note progress waits for the disk."""
+
+
+class GrowingArrays:
+    """An array per layer, of which ``done`` rows are on the disk."""
+
+    def __init__(self, folder: Path, samples: int) -> None:
+        self._folder, self._samples = folder, samples
+        self._arrays: dict[str, np.memmap] = {}
+        self._noted = time.monotonic()
+        self.done = 0
+        """How many rows are there, of all layers."""
+        try:
+            progress = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
+            for place, layer in enumerate(progress["layers"]):
+                array = np.lib.format.open_memmap(folder / f"{place}.npy", "r+")
+                if len(array) != samples:
+                    raise ValueError(f"{len(array)} rows")
+                self._arrays[layer] = array
+            self.done = min(int(progress["rows"]), samples)
+        except (OSError, ValueError, KeyError, TypeError):  # not begun, or damaged
+            self._arrays = {}
+
+    def write(self, rows: Mapping[str, np.ndarray]) -> None:
+        """Append the same number of rows, ``(b, ...)``, to each layer."""
+        count = 0
+        for layer, values in rows.items():
+            if layer not in self._arrays:
+                path = self._folder / f"{len(self._arrays)}.npy"
+                shape = (self._samples, *values.shape[1:])
+                self._arrays[layer] = np.lib.format.open_memmap(path, "w+", values.dtype, shape)
+            count = len(values)
+            self._arrays[layer][self.done : self.done + count] = values
+        self.done += count
+        if time.monotonic() - self._noted > _NOTED_EVERY_S and self.done < self._samples:
+            self._flush()
+            write_text(self._folder / _PROGRESS, json.dumps({"layers": list(self._arrays), "rows": self.done}))
+            self._noted = time.monotonic()
+
+    def finish(self) -> None:
+        """Bring everything to the disk, and say which layer each file is."""
+        self._flush()
+        (self._folder / LAYERS).write_text(json.dumps(list(self._arrays)), encoding="utf-8")
+        (self._folder / _PROGRESS).unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        for array in self._arrays.values():
+            array.flush()
+
+
+@contextlib.contextmanager
+def growing_arrays(place: Path, samples: int) -> Iterator[GrowingArrays]:
+    """Give arrays to be filled, with what a killed worker has left of them; in the end their folder becomes ``place``.
+
+    Args:
+        place: The folder of a network's arrays. If another command is faster, its arrays stay.
+        samples: Rows of each array.
+
+    Raises:
+        AnalysisError: If the folder cannot be written.
+    """
+    beside, claim = _taken_over(place) or _begun(place)
+    try:
+        arrays = GrowingArrays(beside, samples)
+        yield arrays
+        arrays.finish()
+        with contextlib.suppress(OSError):  # another command with the same job was faster
+            beside.rename(place)
+            claim.moved(place / _CLAIM)
+            forget_claim(place / _CLAIM)
+        if not place.is_dir():
+            raise AnalysisError(f"{place} cannot be written")
+    except Exception:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    finally:
+        claim.release()
+    shutil.rmtree(beside, ignore_errors=True)
+
+
+def _taken_over(place: Path) -> tuple[Path, Claim] | None:
+    """Return a folder that a dead worker has left, claimed."""
+    for left in place.parent.glob(f".{place.name}.*{UNFINISHED}"):
+        with contextlib.suppress(FileNotFoundError):  # it has just become whole
+            claim = Claim.acquire(left / _CLAIM)
+            if claim is not None and left.is_dir():
+                return left, claim
+    return None
+
+
+def _begun(place: Path) -> tuple[Path, Claim]:
+    beside = place.with_name(f".{place.name}.{uuid4().hex[:8]}{UNFINISHED}")
+    beside.mkdir()
+    claim = Claim.acquire(beside / _CLAIM)
+    if claim is None:
+        raise AnalysisError(f"{beside} was claimed by another process before this one had")
+    return beside, claim
