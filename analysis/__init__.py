@@ -5,5 +5,18 @@ from analysis.jobs.own import Job, job
 from analysis.networks import Network, Networks, open  # noqa: A004 - called as analysis.open
 from analysis.pool import Actors
 from analysis.results import LayerFigures, Pairs, Paths
+from analysis.stitched import Stitched
 
-__all__ = ["Actors", "Extracted", "Job", "LayerFigures", "Network", "Networks", "Pairs", "Paths", "job", "open"]
+__all__ = [
+    "Actors",
+    "Extracted",
+    "Job",
+    "LayerFigures",
+    "Network",
+    "Networks",
+    "Pairs",
+    "Paths",
+    "Stitched",
+    "job",
+    "open",
+]

@@ -19,6 +19,7 @@ from nnray.store.store import Store
 if TYPE_CHECKING:
     from analysis.extracted import Extracted
     from analysis.results import LayerFigures, Pairs, Paths
+    from analysis.stitched import Stitched
     from analysis.weights.distances import WeightKind
     from nnray.graph import GraphModule
 
@@ -201,7 +202,7 @@ class Networks:
 
         return figures(self, layers, **options)
 
-    def stitching(self, layers: str | Sequence[str], **options: Any) -> pd.DataFrame:
+    def stitching(self, layers: str | Sequence[str], **options: Any) -> Stitched:
         """Stitch every network to every other: see :func:`analysis.jobs.stitching.stitching`."""
         from analysis.jobs.stitching import stitching
 

@@ -17,7 +17,7 @@ COORDINATES = ("trial", "epoch", "layer")
 PAIR_COLUMNS = tuple(f"{name}_{side}" for side in SIDES for name in COORDINATES)
 
 
-class _Result(pd.DataFrame):
+class Result(pd.DataFrame):
     """What results have in common.
 
     Attributes:
@@ -52,7 +52,7 @@ class _Result(pd.DataFrame):
             self.plot(*arguments, **options).savefig(path)
 
 
-class Pairs(_Result):
+class Pairs(Result):
     """Layers against layers: ``trial_a``, ``epoch_a``, ``layer_a``, ``trial_b``, ``epoch_b``, ``layer_b``, ``value``.
 
     Both orders of a pair have a row, unless one asked for some networks against others. Intervals are columns ``low``
@@ -125,7 +125,7 @@ class Pairs(_Result):
             interactive: Whether it is a Plotly figure; else it is Matplotlib's.
             options: Of :func:`analysis.plotting.heatmap` or :func:`analysis.plotting.scatter`.
         """
-        pictures = _pictures(interactive)
+        pictures = pictures_of(interactive)
         if kind == "heatmap":
             return pictures.heatmap(self.matrix(), **options)
         if kind not in ("networks", "layers"):
@@ -138,7 +138,7 @@ class Pairs(_Result):
         return pictures.scatter(points, colours, **options)
 
 
-class LayerFigures(_Result):
+class LayerFigures(Result):
     """Figures of single layers: ``trial``, ``epoch``, ``layer`` and a column per figure."""
 
     @property
@@ -186,10 +186,10 @@ class LayerFigures(_Result):
             raise AnalysisError(f"there is no figure {figure!r}{did_you_mean(figure, self.figures)}")
         lines = [] if by is None else [by] if isinstance(by, str) else list(by)
         frame = _with_columns(pd.DataFrame(self), [over, *lines], self)
-        return _pictures(interactive).curves(frame, figure or self.figures[0], over=over, by=by, **options)
+        return pictures_of(interactive).curves(frame, figure or self.figures[0], over=over, by=by, **options)
 
 
-class Paths(_Result):
+class Paths(Result):
     """Networks on lines between networks.
 
     Its columns are ``trial_a``, ``epoch_a``, ``trial_b``, ``epoch_b``, ``align``, ``alpha``, ``loss``, ``accuracy``.
@@ -225,17 +225,18 @@ class Paths(_Result):
             interactive: Whether it is a Plotly figure; else it is Matplotlib's.
             options: Of :func:`analysis.plotting.curves`.
         """
-        return _pictures(interactive).curves(pd.DataFrame(self), figure, over="alpha", by="align", **options)
+        return pictures_of(interactive).curves(pd.DataFrame(self), figure, over="alpha", by="align", **options)
 
 
-def _pictures(interactive: bool) -> Any:
+def pictures_of(interactive: bool) -> Any:
+    """Return the module that draws: Plotly's where pictures are interactive, else Matplotlib's."""
     from analysis import interactive as with_plotly
     from analysis import plotting
 
     return with_plotly if interactive else plotting
 
 
-def _with_columns(table: pd.DataFrame, names: Sequence[str], result: _Result) -> pd.DataFrame:
+def _with_columns(table: pd.DataFrame, names: Sequence[str], result: Result) -> pd.DataFrame:
     """Return a table with columns that the networks' table has for its trials and epochs, under the names given."""
     for name in names:
         if name not in table.columns:

@@ -25,7 +25,7 @@ from analysis.activations import Patterns, activations
 from analysis.jobs.folder import part_key
 from analysis.loading import Loader
 from analysis.networks import Network
-from analysis.similarity.cka import centred_gram, gaussian_gram, u_centred_gram
+from analysis.similarity.cka import centred_gram, gaussians_of, squared_distances, u_centred_gram
 from analysis.stimuli import Stimuli
 from nnray.store.files import local_file, replacing
 
@@ -43,6 +43,8 @@ class GramOptions:
         kernel: Linear, or Gaussian as in :func:`analysis.similarity.rbf_cka`.
         bandwidth: Of the Gaussian.
         unbiased: How the matrices are centred.
+        resampled: Whether to write instead what they are made of for any choice of images: inner products, or squared
+            distances for a Gaussian kernel, ``batch_size x batch_size``.
     """
 
     layers: Patterns
@@ -50,6 +52,12 @@ class GramOptions:
     kernel: Kernel
     bandwidth: float
     unbiased: bool
+    resampled: bool = False
+
+    @property
+    def fewest(self) -> int:
+        """The fewest images in a minibatch."""
+        return 4 if self.unbiased else 2
 
 
 def make_gram_work(
@@ -84,25 +92,38 @@ def _vectors(
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     size = min(options.batch_size, len(stimuli))
     batches = len(stimuli) // size
-    rows, columns = torch.triu_indices(size, size, offset=1 if options.unbiased else 0, device=device)
-    flat = rows * size + columns
-    diagonal = rows == columns
+    as_vector = Vectors(size, options, device)
     vectors: dict[str, torch.Tensor] = {}
     bad: dict[str, str] = {}
     for batch, images in zip(range(batches), stimuli.batches(size, device), strict=False):
         for name, values in activations(model, images, options.layers).items():
             features = values.flatten(start_dim=1).float()
-            if name not in vectors:
-                vectors[name] = torch.empty(batches, len(flat), dtype=torch.float32)
-            gram = _gram(features, options)
+            square = square_of(features, options)
+            gram = gram_of(square, options)
             if not bool(torch.isfinite(gram).all()):
                 bad.setdefault(name, _why_not_finite(features, batch))
                 continue
-            vector = gram.view(-1)[flat]
-            if not options.unbiased:
-                vector[diagonal] /= 2**0.5
+            vector = square.reshape(-1) if options.resampled else as_vector(gram)
+            if name not in vectors:
+                vectors[name] = torch.empty(batches, len(vector), dtype=torch.float32)
             vectors[name][batch] = vector
     return {name: vector for name, vector in vectors.items() if name not in bad}, bad
+
+
+class Vectors:
+    """Turns centred Gram matrices (``size x size``) into vectors whose inner product is half of theirs."""
+
+    def __init__(self, size: int, options: GramOptions, device: torch.device) -> None:
+        rows, columns = torch.triu_indices(size, size, offset=1 if options.unbiased else 0, device=device)
+        self._flat = rows * size + columns
+        self._diagonal = None if options.unbiased else rows == columns
+
+    def __call__(self, gram: torch.Tensor) -> torch.Tensor:
+        """Return the upper triangle; the diagonal, which is there once, weighs half."""
+        vector = gram.reshape(-1)[self._flat]
+        if self._diagonal is not None:
+            vector[self._diagonal] /= 2**0.5
+        return vector
 
 
 def _why_not_finite(features: torch.Tensor, batch: int) -> str:
@@ -113,13 +134,18 @@ def _why_not_finite(features: torch.Tensor, batch: int) -> str:
     return f"activations of the {where} are too large for float32, or mostly equal under a Gaussian kernel"
 
 
-def _gram(features: torch.Tensor, options: GramOptions) -> torch.Tensor:
+def square_of(features: torch.Tensor, options: GramOptions) -> torch.Tensor:
+    """Return what a Gram matrix is made of, ``n x n``: inner products, or squared distances (float64)."""
     if options.kernel == "rbf":
-        gram = gaussian_gram(features.double(), options.bandwidth)
-        return (u_centred_gram(gram) if options.unbiased else centred_gram(gram)).float()
+        return squared_distances(features.double())
     # Seen from the first image, features are about as small as from their mean, which keeps float32 precise: little is
     # left that centring the matrix cancels. And constant ones, of a dead unit say, are zero, not their mean's rounding.
     features = features - features[:1]
     # NumPy sees that the product is symmetric and computes half of it; PyTorch computes all.
-    gram = torch.from_numpy(features.numpy() @ features.numpy().T) if features.is_cpu else features @ features.T
-    return u_centred_gram(gram) if options.unbiased else centred_gram(gram)
+    return torch.from_numpy(features.numpy() @ features.numpy().T) if features.is_cpu else features @ features.T
+
+
+def gram_of(square: torch.Tensor, options: GramOptions) -> torch.Tensor:
+    """Return the centred Gram matrix of what :func:`square_of` returns, or of a choice of its rows and columns."""
+    gram = gaussians_of(square.double(), options.bandwidth) if options.kernel == "rbf" else square
+    return (u_centred_gram(gram) if options.unbiased else centred_gram(gram)).float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -40,7 +40,11 @@ KINDS: dict[str, Callable[[bool, int, int, int], Regressable]] = {
 layer, and how many inputs each output of a sparse one has."""
 
 
-def resizing(old: torch.Size, new: torch.Size) -> nn.Module:
+RANKED = ("low-rank", "sparse")
+"""The kinds that have a size."""
+
+
+def resizing(old: Sequence[int], new: Sequence[int]) -> nn.Module:
     """Return what brings activations of one shape to the places (not the channels) of another.
 
     Raises:
@@ -51,14 +55,14 @@ def resizing(old: torch.Size, new: torch.Size) -> nn.Module:
     return Interpolate((new[2], new[3])) if len(new) == 4 else nn.Identity()
 
 
-def stitching_layer(kind: str, old: torch.Size, new: torch.Size, size: int) -> Regressable:
-    """Return a layer of a kind with random values, from resized activations to others."""
+def stitching_layer(kind: str, old: Sequence[int], new: Sequence[int], size: int | None = None) -> Regressable:
+    """Return a layer of a kind with random values, from resized activations to others; ``size`` of :data:`RANKED`."""
     image = len(new) == 4
     channels = 1 if image else -1
-    return KINDS[kind](image, old[channels], new[channels], size)
+    return KINDS[kind](image, old[channels], new[channels], size or 1)
 
 
-def check_identity(old: torch.Size, new: torch.Size) -> None:
+def check_identity(old: Sequence[int], new: Sequence[int]) -> None:
     """Raise AnalysisError if activations cannot be passed on as they are but for their size."""
     resizing(old, new)
     channels = 1 if len(new) == 4 else -1
@@ -95,5 +99,5 @@ def fit_layer(layer: Regressable, batches: Iterable[tuple[torch.Tensor, torch.Te
     layer.solve(ridge=ridge)
 
 
-def _shown(*shapes: torch.Size) -> str:
+def _shown(*shapes: Sequence[int]) -> str:
     return " and ".join("x".join(map(str, shape[1:])) for shape in shapes)

@@ -116,8 +116,17 @@ def rbf_cka(x: Array, y: Array, bandwidth: float = 1.0, unbiased: bool = False) 
 
 def gaussian_gram(x: torch.Tensor, bandwidth: float) -> torch.Tensor:
     """Return the ``n x n`` Gram matrix of a Gaussian kernel: see :func:`rbf_cka`."""
+    return gaussians_of(squared_distances(x), bandwidth)
+
+
+def squared_distances(x: torch.Tensor) -> torch.Tensor:
+    """Return the squared distances (``n x n``) between ``samples x features``."""
     reduced = in_sample_space(x - x.mean(dim=0))
-    squared = torch.cdist(reduced, reduced, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return torch.cdist(reduced, reduced, compute_mode="donot_use_mm_for_euclid_dist").square()
+
+
+def gaussians_of(squared: torch.Tensor, bandwidth: float) -> torch.Tensor:
+    """Return a Gaussian kernel's Gram matrix from squared distances (both ``n x n``): see :func:`rbf_cka`."""
     median = float(np.median(squared.cpu().numpy()))  # torch.median takes the lower of the two in the middle
     return torch.exp(-squared / (2 * bandwidth**2 * median))
 

@@ -7,7 +7,9 @@
   nnray analyze weights --sweep digits --which cosine                distances of weights: l2, relative, cosine
   nnray analyze connectivity --sweep digits --where 'width == 16'    loss between networks, also with units permuted
   nnray analyze ntk --sweep digits -n 64                             alignment of neural tangent kernels
-  nnray analyze stitch --sweep digits --layers '*.relu' --kinds affine,low-rank   first layers of one, last of another
+  nnray analyze stitch --sweep digits --layers '*.relu' --kinds affine,low-rank --rank 2,4,8   first layers of one,
+                                                                     last ones of another
+  nnray analyze frankenstein --space search_spaces/frankenstein.py   what Csiszárik et al. 2021 found by stitching
   nnray analyze extract --sweep digits --layers '*.relu' --dtype float16    layers on disk, for your own programs
   nnray analyze job.py --sweep digits                                       functions marked with @analysis.job
 
@@ -18,13 +20,14 @@ some could not (errors.parquet tells why), 2 for a mistake in the input.
 from __future__ import annotations
 
 import argparse
-import ast
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from nnray.cli.store_option import add_store_option
+from nnray.cli.analyze_arguments import of_jobs
+from nnray.cli.analyze_calls import Call, call_of
+from nnray.cli.analyze_options import KINDS, add_arguments
 from nnray.errors import AnalysisError, did_you_mean
 from nnray.store.files import path_of, shown
 
@@ -32,51 +35,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     import analysis
+    from analysis.jobs.own import Job
 
-KINDS = ("cka", "compare", "figures", "probe", "weights", "connectivity", "ntk", "stitch", "extract")
-PICTURED, PICTURES = KINDS[:-2], (".pdf", ".svg", ".png", ".html")
+__all__ = ["add_arguments", "run"]
+
+PICTURED, PICTURES = KINDS[:-1], (".pdf", ".svg", ".png", ".html")
 _FIRST_ROWS = 10
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line."""
-    parser.add_argument("what", metavar="WHAT", help=f"{', '.join(KINDS)}, or a Python file with jobs")
-    parser.add_argument("--sweep", metavar="NAME", action="append", help="a sweep, or a trial's signature (repeatable)")
-    parser.add_argument("--where", metavar="CONDITION", help="only the networks for which this holds (pandas query)")
-    parser.add_argument("--epochs", metavar="E", default="last", help="last, best, all, or numbers: 0,4,9 (last)")
-    parser.add_argument("--layers", metavar="A,B,...", default="*", help="names or globs of layers (default: all)")
-    parser.add_argument("--data", choices=("train", "val", "test"), default="test", help="the images (default: test)")
-    parser.add_argument("-n", metavar="N", type=int, help="how many images (default: all)")
-    parser.add_argument("--seed", metavar="S", type=int, default=0, help="of the choice and order of images (0)")
-    parser.add_argument(
-        "--name",
-        metavar="NAME",
-        help="the folder under analysis/ (default: after what is computed; several jobs of a file: NAME-JOB)",
-    )
-    parser.add_argument("--actors", metavar="N", type=int, default=0, help="Ray actors; 0 for this process (default)")
-    parser.add_argument("--gpu", metavar="SHARE", type=float, default=0.0, help="share of a GPU that an actor holds")
-    parser.add_argument("--address", help="the Ray cluster to join (else $RAY_ADDRESS, else Ray is started here)")
-    parser.add_argument("--batch-size", metavar="B", type=int, default=128, help="cka: images in a minibatch (128)")
-    parser.add_argument("--kernel", choices=("linear", "rbf"), default="linear", help="cka: the kernel (linear)")
-    parser.add_argument("--biased", action="store_true", help="cka: the biased estimate of HSIC")
-    parser.add_argument("--measure", metavar="NAME", help="compare: svcca, procrustes, rsa, ... (required)")
-    parser.add_argument(
-        "--option", metavar="NAME=VALUE", action="append", default=[], help="compare: of the measure (repeatable)"
-    )
-    parser.add_argument("--same", metavar="A,B", help="pairs of the same layer, trial or epoch alone")
-    parser.add_argument("--against", metavar="TRIAL,...", help="these networks with all, not all with all")
-    parser.add_argument("--interval", choices=("bootstrap", "split-half"), help="compare, figures, probe: low and high")
-    parser.add_argument("--resamples", metavar="N", type=int, default=200, help="of intervals (200)")
-    parser.add_argument("--which", metavar="A,B,...", help="figures: their names; weights: l2, relative or cosine")
-    parser.add_argument("--kinds", metavar="A,B,...", help="stitch: affine, orthogonal, low-rank, sparse (affine)")
-    parser.add_argument(
-        "--stages", metavar="A,B,...", help="stitch: identity, random, least-squares, trained (last three)"
-    )
-    parser.add_argument("--reduce", choices=("mean", "max", "flatten"), help="extract: over places")
-    parser.add_argument("--dtype", default="float32", help="extract: of what is kept (float32)")
-    parser.add_argument("--plot", metavar="FILE", help="a picture of the result: .pdf, .svg, .png, .html")
-    parser.add_argument("--dry-run", action="store_true", help="print which networks and layers, and do nothing")
-    add_store_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,11 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_OK
     from nnray.trial.importing import make_importable
 
-    if arguments.what not in KINDS and not arguments.what.endswith(".py"):
+    own = arguments.what.endswith(".py")
+    if arguments.what not in KINDS and not own:
         raise AnalysisError(
             f"{arguments.what!r} is no analysis and no Python file{did_you_mean(arguments.what, KINDS)}"
         )
-    if arguments.what.endswith(".py"):
+    if own:
         _refuse_what_jobs_say(arguments)
     if arguments.what == "compare" and arguments.measure is None:
         from analysis.similarity import MEASURES
@@ -98,40 +63,73 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         _check_picture(Path(arguments.plot), arguments.what)
     make_importable(Path.cwd())
-    networks = analysis.open(arguments.store, arguments.sweep, epochs=_epochs(arguments.epochs))
+    sweeps = arguments.sweep
+    if arguments.space is not None:
+        name, status = _train(arguments)
+        if arguments.dry_run or status != EXIT_OK:
+            return status
+        sweeps = [name]
+    networks = analysis.open(arguments.store, sweeps, epochs=_epochs(arguments.epochs))
     if arguments.where:
         networks = networks.where(arguments.where)
     console = Console(highlight=False)
     trials = networks.frame["trial"].nunique()
     console.print(f"{arguments.what}: {len(networks)} networks of {trials} trials", markup=False, soft_wrap=True)
+    actors = analysis.Actors(arguments.actors, arguments.gpu, arguments.address)
+    if own:
+        return _run_jobs(networks, arguments, actors, console)
+    against = None if arguments.against is None else _against(arguments)
+    call = call_of(arguments, against)
     if arguments.dry_run:
         _print_layers(networks, arguments.layers.split(","), console)
+        if arguments.what == "stitch":
+            _print_combinations(call, networks, console)
         return EXIT_OK
-    actors = analysis.Actors(arguments.actors, arguments.gpu, arguments.address)
-    failed = 0
-    if arguments.what.endswith(".py"):
-        from analysis.jobs.own import load_jobs
-
-        jobs = load_jobs(arguments.what)
-        for job in jobs:
-            name = f"{arguments.name}-{job.name}" if arguments.name and len(jobs) > 1 else arguments.name
-            frame = networks.map(
-                job.function, job.layers, data=job.data, n=job.n, seed=job.seed, name=name, actors=actors
-            )
-            failed += _tell(job.name, frame, frame.attrs["errors"], console)
-        return EXIT_FAILED_TRIALS if failed else EXIT_OK
-    if arguments.what == "stitch":
-        frame = _stitched(networks, arguments, actors)
-        return EXIT_FAILED_TRIALS if _tell("stitch", frame, frame.attrs["errors"], console) else EXIT_OK
-    result = _built_in(networks, arguments, actors)
+    result = call(networks, arguments.name, actors)
     if arguments.what == "extract":
         failed = _tell("extract", result.index, result.errors.to_dict("records"), console)
         console.print(f"arrays: {shown(result.folder)}", markup=False, soft_wrap=True)
     else:
         failed = _tell(arguments.what, result, result.errors.to_dict("records"), console)
-        if arguments.plot:
-            result.save(arguments.plot)
-            console.print(f"picture: {arguments.plot}", markup=False, soft_wrap=True)
+    if arguments.plot:
+        result.save(arguments.plot)
+        console.print(f"picture: {arguments.plot}", markup=False, soft_wrap=True)
+    return EXIT_FAILED_TRIALS if failed else EXIT_OK
+
+
+def _train(arguments: argparse.Namespace) -> tuple[str, int]:
+    """Train what is missing of the sweep that ``--space`` names; return its name and how that ended."""
+    from nnray.cli.main import main
+    from nnray.space import load_sweep
+
+    if arguments.sweep is not None:
+        raise AnalysisError("networks are named by --sweep and by --space: one is enough")
+    name = load_sweep(Path(arguments.space)).name
+    options = {"--store": arguments.store, "--address": arguments.address}
+    words = ["sweep", arguments.space, *(word for pair in options.items() if pair[1] is not None for word in pair)]
+    return name, main([*words, "--dry-run"] if arguments.dry_run else words)
+
+
+def _run_jobs(
+    networks: analysis.Networks, arguments: argparse.Namespace, actors: analysis.Actors, console: Console
+) -> int:
+    """Run the jobs of a person's own file."""
+    from analysis.jobs.own import load_jobs
+    from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_OK
+
+    jobs: list[Job] = load_jobs(arguments.what)
+    further = of_jobs([job.function for job in jobs], arguments.set)
+    failed = 0
+    for job, own in zip(jobs, further, strict=True):
+        if arguments.dry_run:
+            console.print(f"job {job.name}", markup=False)
+            if job.layers:
+                _print_layers(networks, list(job.layers), console)
+            continue
+        name = f"{arguments.name}-{job.name}" if arguments.name and len(jobs) > 1 else arguments.name
+        shown_to = {"data": job.data, "n": job.n, "seed": job.seed}
+        frame = networks.map(job.function, job.layers, **shown_to, name=name, actors=actors, arguments=own)
+        failed += _tell(job.name, frame, frame.attrs["errors"], console)
     return EXIT_FAILED_TRIALS if failed else EXIT_OK
 
 
@@ -139,8 +137,9 @@ def _check_picture(path: Path, what: str) -> None:
     """Refuse, before anything is computed, a picture that cannot be made."""
     if what not in PICTURED:
         raise AnalysisError(f"--plot: {what} has no picture; {', '.join(PICTURED)} have")
-    if path.suffix not in PICTURES:
-        raise AnalysisError(f"--plot: {path.name}: a picture ends in {', '.join(PICTURES)}")
+    forms = PICTURES[:-1] if what == "frankenstein" else PICTURES
+    if path.suffix not in forms:
+        raise AnalysisError(f"--plot: {path.name}: a picture ends in {', '.join(forms)}")
     if not path.parent.is_dir():
         raise AnalysisError(f"--plot: there is no folder {path.parent}")
 
@@ -159,76 +158,10 @@ def _refuse_what_jobs_say(arguments: argparse.Namespace) -> None:
             )
 
 
-def _stitched(networks: analysis.Networks, arguments: argparse.Namespace, actors: analysis.Actors) -> pd.DataFrame:
-    choices = {"kinds": arguments.kinds, "stages": arguments.stages}
-    return networks.stitching(
-        arguments.layers.split(","),
-        **{option: text.split(",") for option, text in choices.items() if text},
-        data=arguments.data,
-        n=arguments.n,
-        seed=arguments.seed,
-        name=arguments.name,
-        actors=actors,
-    )
-
-
-def _built_in(networks: analysis.Networks, arguments: argparse.Namespace, actors: analysis.Actors) -> Any:
-    layers = arguments.layers.split(",")
-    shown: dict[str, Any] = {
-        "data": arguments.data,
-        "n": arguments.n,
-        "seed": arguments.seed,
-        "name": arguments.name,
-        "actors": actors,
-    }
-    if arguments.what == "cka":
-        return networks.cka(
-            layers, batch_size=arguments.batch_size, kernel=arguments.kernel, unbiased=not arguments.biased, **shown
-        )
-    pairs: dict[str, Any] = {"same": arguments.same.split(",") if arguments.same else ()}
-    if arguments.against is not None:
-        pairs["against"] = _against(arguments)
-    if arguments.what == "weights":
-        return networks.weight_distances(arguments.which or "l2", name=arguments.name, actors=actors, **pairs)
-    if arguments.what == "connectivity":
-        return networks.connectivity(**pairs, **shown)
-    if arguments.what == "ntk":
-        return networks.ntk_alignment(**pairs, **{**shown, "n": arguments.n or 64})
-    if arguments.what == "compare":
-        return networks.compare(
-            arguments.measure,
-            layers,
-            **pairs,
-            interval=arguments.interval,
-            resamples=arguments.resamples,
-            **_options(arguments.option),
-            **shown,
-        )
-    if arguments.what == "extract":
-        return networks.extract(layers, reduce=arguments.reduce, dtype=arguments.dtype, **shown)
-    which = "probe" if arguments.what == "probe" else arguments.which
-    chosen = {"which": which.split(",")} if which else {}
-    return networks.figures(layers, **chosen, interval=arguments.interval, resamples=arguments.resamples, **shown)
-
-
 def _against(arguments: argparse.Namespace) -> analysis.Networks:
     import analysis
 
     return analysis.open(arguments.store, arguments.against.split(","), epochs=_epochs(arguments.epochs))
-
-
-def _options(words: list[str]) -> dict[str, Any]:
-    """Return options of a measure: numbers where they are numbers."""
-    options = {}
-    for word in words:
-        name, sign, text = word.partition("=")
-        if not sign:
-            raise AnalysisError(f"--option: {word!r} is no NAME=VALUE")
-        try:
-            options[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            options[name] = text
-    return options
 
 
 def _epochs(text: str) -> Any:
@@ -248,6 +181,19 @@ def _print_layers(networks: analysis.Networks, layers: list[str], console: Conso
         except Exception as error:
             chosen = f"cannot be used: {error}"
         console.print(f"{model} ({len(group)} networks): {chosen}", markup=False, soft_wrap=True)
+
+
+def _print_combinations(call: Call, networks: analysis.Networks, console: Console) -> None:
+    """Tell how many networks are stitched, and by which layers."""
+    from analysis.jobs.stitching import options_of, pairs_of
+
+    own = {"against", "data", "n", "fit_data", "fit_n"}
+    options = options_of(**{name: value for name, value in call.named.items() if name not in own})
+    pairs = pairs_of(networks, call.named.get("against"))
+    console.print(f"{len(pairs)} ordered pairs of networks; for each pair of layers:", markup=False)
+    for form in options.forms():
+        rank = "" if form.rank is None else f" of rank {form.rank}"
+        console.print(f"  {form.kind}{rank}: {', '.join(form.stages)}", markup=False)
 
 
 def _tell(what: str, frame: pd.DataFrame, errors: list[dict[str, Any]], console: Console) -> int:

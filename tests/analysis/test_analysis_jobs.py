@@ -321,17 +321,18 @@ def test_stitching_by_stages(copied):
 
 def test_a_network_stitched_to_its_own_copy_loses_nothing(copied):
     """Another epoch of training changes little; the same weights under another name would change nothing."""
-    from analysis.jobs.stitching import StitchingOptions, make_stitching_work
+    from analysis.jobs.combinations import StitchingOptions
+    from analysis.jobs.stitching_work import Images, make_stitching_work
     from analysis.networks import Network
 
     stimuli = make_stimuli(copied, "test", 200)
     place = copied.store / "analysis/own"
     for folder in ("rows", "layers"):
         (place / folder).mkdir(parents=True)
-    options = StitchingOptions(("affine",), ("least-squares",), 1, 0.0, False, 1, 0.1, 32, 0)
+    options, images = StitchingOptions(("affine",), ("least-squares",)), Images(stimuli, stimuli)
     network = copied[0]
     twin = Network(network.store, network.trial, network.epoch)
-    make_stitching_work(stimuli, stimuli, copied.store, place, ("block2.*",), options, "cpu")((network, twin))
+    make_stitching_work(images, copied.store, place, [], ("block2.*",), options, "cpu")((network, twin))
     (part,) = (place / "rows").iterdir()
     assert pd.read_parquet(part)["penalty"].tolist() == [0.0, 0.0]
 
@@ -366,12 +367,12 @@ def test_stitching_without_a_layer_and_with_sparse_ones(copied):
     assert (result.loc[result["stage"] == "identity", "kind"] == "identity").all()
     means = result.groupby(["kind", "stage"])["accuracy"].mean()
     assert means["affine", "least-squares"] > means["sparse", "least-squares"] > means["sparse", "random"]
-    for path in (copied.store / "analysis").glob("*/layers/*"):
-        weights = load_file(path)
-        for kind in ("random", "least-squares"):
-            mask = weights[f"flatten->flatten/sparse/{kind}/1.mask"]
-            assert mask.shape == (128, 128)
-            assert (mask.sum(dim=1) == 2).all()
+    sparse = result[(result["kind"] == "sparse") & (result["layer_a"] == "flatten")]
+    assert len(sparse) == 4
+    for row in sparse.itertuples():
+        mask = load_file(Path(result.attrs["folder"], row.path))[f"{row.signature}/1.mask"]
+        assert mask.shape == (128, 128)
+        assert (mask.sum(dim=1) == 2).all()
 
 
 def test_the_best_inputs_of_a_sparse_layer_are_found():
@@ -400,7 +401,7 @@ def test_pairs_that_cannot_be_stitched_are_errors_and_not_the_end(copied):
 
 def test_pairs_of_the_same_few_networks_come_after_each_other():
     networks = [analysis.Network(Path(), f"{number:016x}", 0) for number in range(9)]
-    pairs = _in_blocks(networks)
+    pairs = _in_blocks(list(itertools.permutations(networks, 2)))
     assert sorted(map(str, pairs)) == sorted(map(str, itertools.permutations(networks, 2)))
     assert len({network for pair in pairs[:12] for network in pair}) == 4
     assert len({network for pair in pairs[12:28] for network in pair}) == 8

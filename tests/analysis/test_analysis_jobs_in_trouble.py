@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 import analysis
 from analysis.jobs.folder import JobFolder
-from analysis.jobs.gram_vectors import GramOptions, _gram
+from analysis.jobs.gram_vectors import GramOptions, gram_of, square_of
 from analysis.pool import Actors, pool_of
 from analysis.similarity import linear_cka
 from nnray.errors import AnalysisError, StoreError
@@ -251,7 +251,7 @@ def test_images_in_the_types_that_people_have(copied):
 @pytest.mark.parametrize("value", [0.1, 0.3, 1e4 / 3])
 def test_constant_layers_have_no_similarity_however_they_are_rounded(unbiased, value):
     options = GramOptions(("*",), 77, "linear", 1.0, unbiased)
-    assert not _gram(torch.full((77, 5), value), options).any()
+    assert not gram_of(square_of(torch.full((77, 5), value), options), options).any()
     assert np.isnan(linear_cka(np.full((77, 5), value), np.full((77, 3), value / 7), unbiased=unbiased))
 
 

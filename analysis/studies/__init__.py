@@ -1,0 +1,1 @@
+"""Studies of the literature, done again on networks of one's own."""
