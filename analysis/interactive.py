@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from analysis.plotting import curves_of
+from analysis.plotting import Names, curves_of, network_name
 from nnray.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -21,10 +21,15 @@ def heatmap(
     low: float | None = None,
     high: float | None = None,
     colours: str = "magma",
+    names: Names | None = None,
+    label: str = "",
 ) -> Figure:
     """Return a heatmap; see :func:`analysis.plotting.heatmap`."""
     plotly = _plotly()
-    rows, columns = (_names(index) for index in (square.index, square.columns))
+    rows, columns = (
+        [f"{network_name((trial, epoch), names)} {layer}" for trial, epoch, layer in index]
+        for index in (square.index, square.columns)
+    )
     image = plotly.Heatmap(
         z=square.to_numpy(),
         x=columns,
@@ -32,6 +37,7 @@ def heatmap(
         zmin=low,
         zmax=high,
         colorscale=colours,
+        colorbar={"title": label},
         hovertemplate="%{y}<br>%{x}<br>%{z:.4g}<extra></extra>",
     )
     figure = plotly.Figure(image, layout={"title": title, "yaxis": {"autorange": "reversed"}})

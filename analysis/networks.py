@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from analysis.extracted import Extracted
     from analysis.results import LayerFigures, Pairs, Paths
     from analysis.stitched import Stitched
+    from analysis.studies.findings import Findings
     from analysis.weights.distances import WeightKind
     from nnray.graph import GraphModule
 
@@ -207,6 +208,12 @@ class Networks:
         from analysis.jobs.stitching import stitching
 
         return stitching(self, layers, **options)
+
+    def frankenstein(self, layers: str | Sequence[str] = "*relu*", **options: Any) -> Findings:
+        """Ask which findings of Csiszárik et al. 2021 hold: see :func:`analysis.studies.frankenstein.frankenstein`."""
+        from analysis.studies.frankenstein import frankenstein
+
+        return frankenstein(self, layers, **options)
 
     def weight_distances(self, kind: WeightKind = "l2", **options: Any) -> Pairs:
         """Return how far apart weights are: see :func:`analysis.jobs.weight_distances.weight_distances`."""

@@ -93,6 +93,7 @@ class Pairs(Result):
 
         result = Pairs(mean_of_pairs(self, groups_of(self._known_networks(), key), same, level))
         result.errors = self.errors
+        result.attrs["measure"] = self.attrs.get("measure", "")
         return result
 
     def embedding(self, of: Literal["networks", "layers"] = "networks", dimensions: int = 2) -> pd.DataFrame:
@@ -127,7 +128,8 @@ class Pairs(Result):
         """
         pictures = pictures_of(interactive)
         if kind == "heatmap":
-            return pictures.heatmap(self.matrix(), **options)
+            told = {"names": _names_of(self), "label": self.attrs.get("measure", "")}
+            return pictures.heatmap(self.matrix(), **{**told, **options})
         if kind not in ("networks", "layers"):
             raise AnalysisError(f"there is no picture {kind!r}{did_you_mean(kind, ('heatmap', 'networks', 'layers'))}")
         points = self.embedding(kind)
@@ -234,6 +236,16 @@ def pictures_of(interactive: bool) -> Any:
     from analysis import plotting
 
     return with_plotly if interactive else plotting
+
+
+def _names_of(result: Result) -> dict[tuple[Any, ...], str] | None:
+    """Return what the networks of a result are called; None if it does not know them."""
+    networks = getattr(result, "networks", None)
+    if networks is None or "name" not in networks.columns:
+        return None
+    several = networks["epoch"].nunique() > 1
+    rows = networks[["trial", "epoch", "name"]].itertuples(index=False)
+    return {(trial, epoch): f"{name} epoch {epoch}" if several else str(name) for trial, epoch, name in rows}
 
 
 def _with_columns(table: pd.DataFrame, names: Sequence[str], result: Result) -> pd.DataFrame:

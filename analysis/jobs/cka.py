@@ -114,7 +114,7 @@ def cka(
         values = _all_pairs(files, memory, pool) if how is None else _with_ends(files, memory, pool, options, how)
     result = Pairs(pairs_frame(places, places, values))
     result.errors, result.networks = errors_frame(errors), networks.frame
-    result.attrs["folder"] = str(folder.path)
+    result.attrs |= {"folder": str(folder.path), "measure": "CKA"}
     folder.write_table("result", pa.Table.from_pandas(result, preserve_index=False))
     folder.write_table(ERRORS, pa.Table.from_pandas(result.errors, preserve_index=False))
     return result

@@ -145,7 +145,7 @@ def pair_up(
                     errors.append((network.trial, network.epoch, None, f"against {other}: {done.error}"))
         known = _known(place)
     result = _assembled(choice, layers, known, measure.symmetric, errors)
-    result.attrs["folder"] = str(folder.path)
+    result.attrs |= {"folder": str(folder.path), "measure": measure.title}
     folder.write_table("result", pa.Table.from_pandas(result, preserve_index=False))
     folder.write_table(ERRORS, pa.Table.from_pandas(result.errors, preserve_index=False))
     return result

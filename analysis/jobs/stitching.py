@@ -173,11 +173,9 @@ def pairs_of(networks: Networks, against: Networks | None = None) -> list[Pair]:
 
 def _in_blocks(pairs: Sequence[Pair]) -> list[Pair]:
     """Return the pairs in another order: those of the same few networks come after each other."""
-    places = [
-        {network: number // SIDE for number, network in enumerate(dict.fromkeys(pair[side] for pair in pairs))}
-        for side in (0, 1)
-    ]
-    return sorted(pairs, key=lambda pair: (places[0][pair[0]], places[1][pair[1]]))
+    networks = dict.fromkeys([one for one, _ in pairs] + [other for _, other in pairs])
+    place = {network: number // SIDE for number, network in enumerate(networks)}
+    return sorted(pairs, key=lambda pair: (place[pair[0]], place[pair[1]]))
 
 
 def _tuple(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -146,6 +146,32 @@ def test_pictures_of_papers_and_of_browsers(pairs, figures, name, tmp_path):
     assert interactive["data"]
 
 
+def test_heatmaps_name_layers_networks_and_values(pairs):
+    heatmap, bar = pairs.plot().axes[:2]
+    heatmap.figure.canvas.draw()
+    assert [label.get_text() for label in heatmap.get_yticklabels()] == ["linear", "flatten"] * 4
+    assert bar.get_ylabel() == "CKA"
+    known = pairs.networks["name"].tolist()
+    shown = [
+        [label.get_text() for label in side.get_xticklabels() + side.get_yticklabels()] for side in heatmap.child_axes
+    ]
+    assert all(set(known) <= set(labels) for labels in shown)
+    assert len(shown) == 2
+    means = pairs.over("seed").plot().axes[0]
+    labels = [label.get_text() for side in means.child_axes for label in side.get_yticklabels()]
+    assert "MLP width=8" in labels
+    hovered = json.loads(pairs.plot(interactive=True).to_json())["data"][0]["x"]
+    assert hovered[0] == f"{known[0]} linear"
+
+
+def test_many_curves_can_be_told_apart(figures):
+    axes = figures.plot("sparsity", over="epoch", by=["layer", "seed", "model.class_path"]).axes[0]
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
+    lines = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+    assert len(lines) == len(axes.lines) == 8
+    assert axes.get_legend().get_bbox_to_anchor().x0 > axes.bbox.x1  # beside the curves, not over them
+
+
 def test_curves_show_the_mean_over_networks(figures):
     axes = figures.plot("sparsity", over="epoch", by="layer").axes[0]
     (line,) = (line for line in axes.lines if line.get_label() == "flatten")

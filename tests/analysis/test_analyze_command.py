@@ -88,6 +88,61 @@ def test_stitching(store):
     assert table["relative_accuracy"].between(0, 1.5).all()
 
 
+def test_every_argument_of_stitching_has_an_option(store, capsys):
+    words = ["analyze", "stitch", "--sweep", "small", "--where", "model == 'nnray.models.MLP'", "--layers", "flatten"]
+    words += ["--kinds", "affine,low-rank", "--rank", "2,4", "--stages", "identity,trained", "--every-pair", "-n", "50"]
+    words += ["--train-epochs", "1", "--train-lr", "0.01", "--train-batch-size", "32", "--weight-decay", "0.1"]
+    words += ["--ridge", "0.5", "--fit-n", "90", "--fit-data", "val", "--seed", "3", "--name", "s"]
+    assert main([*words, "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 ordered pairs of networks" in shown
+    assert "low-rank of rank 4: trained" in shown
+    assert not (store / "analysis").exists()
+    assert main([*words, "--plot", "s.svg"]) == 0
+    table = pd.read_parquet(store / "analysis/s/result.parquet")
+    expected = (
+        analysis.open(store, "small")
+        .where("model == 'nnray.models.MLP'")
+        .stitching(
+            "flatten",
+            kinds=["affine", "low-rank"],
+            rank=[2, 4],
+            stages=["identity", "trained"],
+            every_pair=True,
+            n=50,
+            epochs=1,
+            lr=0.01,
+            batch_size=32,
+            weight_decay=0.1,
+            ridge=0.5,
+            fit_n=90,
+            fit_data="val",
+            seed=3,
+        )
+    )
+    assert table["signature"].tolist() == expected["signature"].tolist()
+    assert table["accuracy"].tolist() == expected["accuracy"].tolist()
+    against = analysis.open(store, "small").where("model == 'nnray.models.MLP'")[0].trial
+    assert main([*words[:-2], "--against", against, "--name", "one"]) == 0
+    assert pd.read_parquet(store / "analysis/one/result.parquet")["trial_a"].unique().tolist() == [against]
+
+
+def test_any_argument_can_be_set(store, capsys):
+    words = ["analyze", "cka", "--sweep", "small", "--layers", "linear", "-n", "40", "--name", "c"]
+    assert main([*words, "--set", "kernel=rbf", "--set", "bandwidth=0.5", "--interval", "split-half"]) == 0
+    expected = analysis.open(store, "small").cka("linear", n=40, kernel="rbf", bandwidth=0.5, interval="split-half")
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(store / "analysis/c/result.parquet"), pd.DataFrame(expected), check_categorical=False
+    )
+    Path("scaled_jobs.py").write_text(
+        "import analysis\n\n\n@analysis.job()\ndef scaled(network, activations, by: float = 1.0):\n    return by\n"
+    )
+    assert main(["analyze", "scaled_jobs.py", "--sweep", "small", "--set", "by=2", "--name", "j"]) == 0
+    assert pd.read_parquet(store / "analysis/j/result.parquet")["value"].tolist() == [2.0] * 4
+    assert main(["analyze", "scaled_jobs.py", "--sweep", "small", "--set", "bye=2"]) == 2
+    assert "--set: no job takes 'bye'; did you mean 'by'?" in capsys.readouterr().err
+
+
 def test_extracted_layers_can_be_opened(store):
     assert main(["analyze", "extract", "--layers", "linear", "-n", "9", "--dtype", "float16", "--name", "e"]) == 0
     acts = analysis.Extracted(store / "analysis/e")
@@ -143,6 +198,15 @@ def test_a_dry_run_names_layers_and_writes_nothing(store, capsys):
         (["compare", "--measure", "rsa", "--same", "name"], "same: there is no 'name'"),
         (["compare", "--measure", "rsa", "--against", "ffff"], "there is no sweep or trial 'ffff'"),
         (["cka", "--actors", "-1"], "-1 is no number of actors"),
+        (["cka", "--set", "bandwith=1"], "cka has no argument 'bandwith'; did you mean 'bandwidth'"),
+        (["cka", "--set", "bandwidth=x"], "--set: bandwidth: expected float, got 'x'"),
+        (["cka", "--kernel", "rbf", "--set", "kernel=rbf"], "kernel is given by an option and by --set"),
+        (["cka", "--set", "layers=linear"], "--set: layers has an option of its own: --layers"),
+        (["cka", "--set", "bandwidth"], "--set: 'bandwidth' is no NAME=VALUE"),
+        (["cka", "--against", "small"], "--against: cka takes all networks alike"),
+        (["stitch", "--rank", "1;2"], "--rank: '1;2' is no list of whole numbers such as 2,4,8"),
+        (["stitch", "--kinds", "afine"], "did you mean 'affine'"),
+        (["stitch", "--train-lr", "-1", "--dry-run"], "lr is -1.0, where 0 or more is expected"),
     ],
 )
 def test_mistakes_are_one_line(store, capsys, words, message):
