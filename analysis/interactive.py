@@ -27,8 +27,7 @@ def heatmap(
     """Return a heatmap; see :func:`analysis.plotting.heatmap`."""
     plotly = _plotly()
     rows, columns = (
-        [f"{network_name((trial, epoch), names)} {layer}" for trial, epoch, layer in index]
-        for index in (square.index, square.columns)
+        [f"{network_name(tuple(one[:2]), names)} {one[2]}" for one in index] for index in (square.index, square.columns)
     )
     image = plotly.Heatmap(
         z=square.to_numpy(),

@@ -89,7 +89,7 @@ def frankenstein(
         ``findings.png`` in its folder are the pictures.
 
     Raises:
-        AnalysisError: If there are not two trained networks, or none that never learned.
+        AnalysisError: If there are not two trained networks, none that never learned, or no layer can be stitched.
     """
     blank = networks.where(untrained)
     learned = networks.where(f"not ({untrained})")
@@ -108,6 +108,9 @@ def frankenstein(
         layers, kinds="low-rank", rank=rank, stages=TRAINED, name=named("low-rank"), actors=actors, **shared
     )
     behind = learned.stitching(layers, stages=TRAINED, against=blank, name=named("untrained"), actors=actors, **shared)
+    for job in (affine, low, behind):
+        if job["error"].notna().all():
+            raise AnalysisError(f"nothing could be stitched: {job['error'].iloc[0]}")
     matches = _matches(affine, learned, data, n, seed)
     result = Findings(pd.DataFrame(_findings(affine, low, behind, matches)))
     result.affine, result.low, result.behind, result.matches = affine, low, behind, matches
