@@ -28,6 +28,20 @@ _FUNCTIONS = {
 }
 _WITHOUT_LAYERS = ("weights", "connectivity", "ntk")
 _WITH_PAIRS = ("compare", "weights", "connectivity", "ntk")
+_STITCHING = ("rank", "ridge", "train_epochs", "train_lr", "train_batch_size", "weight_decay")
+_TAKEN_BY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("batch_size", "kernel", "biased"), ("cka",)),
+    **dict.fromkeys(("measure", "option"), ("compare",)),
+    "same": _WITH_PAIRS,
+    "against": (*_WITH_PAIRS, "stitch"),
+    **dict.fromkeys(("interval", "resamples"), ("cka", "compare", "figures", "probe")),
+    **dict.fromkeys(("kinds", "stages", "every_pair"), ("stitch",)),
+    **dict.fromkeys(_STITCHING, ("stitch", "frankenstein")),
+    **dict.fromkeys(("fit_data", "fit_n"), ("stitch", "frankenstein", "connectivity")),
+    "which": ("figures", "weights"),
+    **dict.fromkeys(("reduce", "dtype"), ("extract",)),
+}
+"""Which analyses an option is for."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,9 @@ def call_of(arguments: argparse.Namespace, against: analysis.Networks | None) ->
         AnalysisError: If an argument cannot be meant.
     """
     what = arguments.what
+    for option, takers in _TAKEN_BY.items():
+        if getattr(arguments, option) not in (None, False, []) and what not in takers:
+            raise AnalysisError(f"--{option.replace('_', '-')} is not for {what}, but for {', '.join(takers)}")
     module, name = _FUNCTIONS[what]
     function = getattr(importlib.import_module(module), name)
     chosen = _chosen(arguments)
@@ -68,8 +85,6 @@ def call_of(arguments: argparse.Namespace, against: analysis.Networks | None) ->
     if what in _WITH_PAIRS and arguments.same:
         chosen["same"] = names_in(arguments.same)
     if against is not None:
-        if what not in (*_WITH_PAIRS, "stitch"):
-            raise AnalysisError(f"--against: {what} takes all networks alike")
         chosen["against"] = against
     layers = arguments.layers.split(",")
     positional: tuple[Any, ...] = () if what in _WITHOUT_LAYERS else (layers,)

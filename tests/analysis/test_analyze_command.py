@@ -203,7 +203,11 @@ def test_a_dry_run_names_layers_and_writes_nothing(store, capsys):
         (["cka", "--kernel", "rbf", "--set", "kernel=rbf"], "kernel is given by an option and by --set"),
         (["cka", "--set", "layers=linear"], "--set: layers has an option of its own: --layers"),
         (["cka", "--set", "bandwidth"], "--set: 'bandwidth' is no NAME=VALUE"),
-        (["cka", "--against", "small"], "--against: cka takes all networks alike"),
+        (
+            ["cka", "--against", "small"],
+            "--against is not for cka, but for compare, weights, connectivity, ntk, stitch",
+        ),
+        (["figures", "--train-lr", "0.1"], "--train-lr is not for figures, but for stitch, frankenstein"),
         (["stitch", "--rank", "1;2"], "--rank: '1;2' is no list of whole numbers such as 2,4,8"),
         (["stitch", "--kinds", "afine"], "did you mean 'affine'"),
         (["stitch", "--train-lr", "-1", "--dry-run"], "lr is -1.0, where 0 or more is expected"),
