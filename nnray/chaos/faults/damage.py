@@ -40,9 +40,10 @@ class Damage(Fault):
             stage.note(f"SIGKILL {moment}", kills=1)
         stage.end_of(command)
         command.wait_for_session(20.0)
-        kinds = [sorted(stage.store.root.glob(pattern)) for pattern in _PATTERNS]
-        kinds = [[path for path in kind if path.stat().st_size] for kind in kinds]
-        path = stage.random.choice(stage.random.choice([kind for kind in kinds if kind]))
+        if not (kinds := _files(stage.store.root)):  # killed before it wrote anything
+            stage.end_of(stage.sweep())
+            kinds = _files(stage.store.root)
+        path = stage.random.choice(stage.random.choice(kinds))
         content = path.read_bytes()
         changed = self.damaged(content, stage.random)
         path.write_bytes(changed)  # in place, as a disk does it
@@ -80,6 +81,12 @@ class Flipped(Damage):
         for _ in range(random.randint(1, _MOST_BYTES)):
             changed[random.randrange(len(changed))] ^= 1 << random.randrange(8)
         return bytes(changed)
+
+
+def _files(root: Path) -> list[list[Path]]:
+    """Return the files that are not empty, by kind; no kind without any."""
+    kinds = ([path for path in sorted(root.glob(pattern)) if path.stat().st_size] for pattern in _PATTERNS)
+    return [kind for kind in kinds if kind]
 
 
 def trial_of(path: Path) -> str | None:
