@@ -125,7 +125,7 @@ def _run_claimed(
         if before.status == "completed" and not keep_state:  # its runner may have been killed just before this
             paths.resume.unlink(missing_ok=True)
         return before.status  # type: ignore[return-value]
-    if paths.config.read_text(encoding="utf-8") != (text := configuration.yaml()):
+    if paths.config.read_bytes() != (text := configuration.yaml()).encode():  # which may be damaged: it is written anew
         write_text(paths.config, text)  # a key that cannot change the result has changed: where data lies, say
     remove_leftovers(paths.folder)
     remove_leftovers(paths.checkpoints)
