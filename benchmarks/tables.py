@@ -5,14 +5,14 @@ write      a keeper of the tables of the whole sweep is told of finished epochs 
 start      the first tables of a command: from the folders alone, and from what the command before it left
 read       ``pandas.read_parquet`` of trials and of metrics, and all of metrics through ``pyarrow.dataset``, DuckDB and
            polars (as Arrow tables); beside them, bare ``pyarrow.parquet.read_table``
-rebuild    reading all folders and writing the tables, as ``nnray rebuild`` does, with one process and with two; beside
-           them, the same in two threads
+rebuild    reading all folders and writing the tables, as ``nnray rebuild`` does before it looks at MLflow: with one
+           process that reads, and with one per core
 
 A batch is what a finished epoch adds: its row of metrics, and its trial's new last and best values. What it costs is
 processor time, of reading the trial's folder and of its share of writing the tables: all that the keeper takes over
 the number of epochs. ``behind_s`` is the longest time from the end of an epoch until the tables hold it. Times of
 reading are the clock's, the least of three. Each part runs in a process of its own; ``peak_bytes`` is the peak of its
-memory.
+memory, ``keeper_peak_bytes`` that of the one that kept the tables up before it read them for comparison.
 
     python benchmarks/tables.py --json tables.json
 """
@@ -29,7 +29,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ def main() -> None:
     if options.one:
         part, root = options.one
         result = globals()[f"measure_{part}"](StorePaths(Path(root)), options)
-        result["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_OF_MAXRSS
+        result["peak_bytes"] = peak_bytes()
         print(json.dumps(result))
         return
     if unknown := sorted(set(options.parts.split(",")) - set(PARTS)):
@@ -160,6 +159,7 @@ def measure_write(store: StorePaths, options: argparse.Namespace) -> dict[str, f
             spent, writings = spent + taken, writings + 1
             behind, noted = max(behind, time.monotonic() - noted[0]), []
         time.sleep(0.002)
+    peak = peak_bytes()
     tables = {kind: pq.read_table(store.table(SWEEP, kind)) for kind in ("trials", "metrics", "checkpoints")}
     bare = processor_s(lambda: [pq.write_table(table, store.root / "bare") for table in tables.values()])
     return {
@@ -168,6 +168,7 @@ def measure_write(store: StorePaths, options: argparse.Namespace) -> dict[str, f
         "writings": writings,
         "s_per_writing": spent / writings,
         "behind_s": behind,
+        "keeper_peak_bytes": peak,
         "bare_write_s": bare,
         "over_bare": spent / writings / bare,
         "metrics_bytes": store.table(SWEEP, "metrics").stat().st_size,
@@ -212,24 +213,33 @@ def measure_read(store: StorePaths, options: argparse.Namespace) -> dict[str, fl
 
 
 def measure_rebuild(store: StorePaths, options: argparse.Namespace) -> dict[str, float]:
-    """Make the tables from the folders, in several ways."""
-    from nnray.store.membership import members
-    from nnray.store.reading import read_trial
+    """Make the tables from the folders, with one process that reads and with as many as there are cores."""
+    from nnray.store import reading_processes
     from nnray.store.table_keeper import TableKeeper
 
-    def in_threads() -> None:
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda paths: read_trial(paths, SWEEP), members(store, SWEEP)))
+    def rebuild(worth_a_process: int) -> float:
+        reading_processes._WORTH_A_PROCESS = worth_a_process
+        return least_s(lambda: TableKeeper(store, SWEEP).rebuild(), 1)
 
-    one = least_s(lambda: TableKeeper(store, SWEEP).rebuild(), 1)
-    two = least_s(lambda: TableKeeper(store, SWEEP).rebuild(processes=2), 1)
-    threads = least_s(in_threads, 1)
+    spent = time.process_time()
+    one = rebuild(options.trials + 1)
+    spent = time.process_time() - spent
+    peak = peak_bytes()
+    several = rebuild(max(1, options.trials // (os.cpu_count() or 1)))
     return {
         "one_process_s": one,
-        "two_processes_s": two,
-        "two_over_one": two / one,
-        "reading_in_two_threads_s": threads,
+        "one_process_cpu_s": spent,
+        "one_process_peak_bytes": peak,
+        "processes": os.cpu_count() or 1,
+        "processes_s": several,
+        "processes_over_one": several / one,
+        "reader_peak_bytes": peak_bytes(resource.RUSAGE_CHILDREN),
     }
+
+
+def peak_bytes(whose: int = resource.RUSAGE_SELF) -> int:
+    """Return the peak of the memory of this process; of ``RUSAGE_CHILDREN``, that of the largest one that ended."""
+    return resource.getrusage(whose).ru_maxrss * _BYTES_OF_MAXRSS
 
 
 def processor_s(work: Callable[[], Any]) -> float:

@@ -19,7 +19,7 @@ def readable_trials(frame: pd.DataFrame, metrics: list[str], metric: str | None)
         metric: The sweep's metric, whose best value is shown too.
     """
     from nnray.store.query import varying_config
-    from nnray.store.tables import BEST
+    from nnray.store.table_block import BEST
 
     config = varying_config(frame)
     told = config or ["name"]
@@ -31,7 +31,7 @@ def readable_trials(frame: pd.DataFrame, metrics: list[str], metric: str | None)
 
 def readable_means(frame: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     """Return groups of trials with ``mean ± deviation`` of each metric's last value in one column."""
-    from nnray.store.tables import CONFIG
+    from nnray.store.table_block import CONFIG
 
     shown = frame[[column for column in frame.columns if column.startswith(CONFIG) or column == "trials"]].copy()
     for metric in metrics:

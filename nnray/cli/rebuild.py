@@ -6,7 +6,6 @@ Trials whose folders are damaged are named and left out; the exit status is 1 th
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _remove_unlisted(store: StorePaths, listed: set[str]) -> None:
     from nnray.store.files import remove_tree
-    from nnray.store.tables import TABLES
+    from nnray.store.table_block import TABLES
 
     for table in sorted(store.tables.glob(f"*/{TABLES[-1]}.parquet")):
         if table.parent.name not in listed:
@@ -61,11 +60,6 @@ def _remove_unlisted(store: StorePaths, listed: set[str]) -> None:
                     f"the tables in {table.parent} cannot be removed: {error.strerror or error}"
                 ) from error
             print(f"{table.parent.name}: no trial is listed in it any more; removed its tables")
-
-
-def _processes(folders: int) -> int:
-    """Return how many processes read so many folders: one is started in the time in which a thousand are read."""
-    return max(1, min(os.cpu_count() or 1, folders // 1000))
 
 
 def _rebuild(store: StorePaths, sweep: str, mlflow_uri: str | None, progress: Progress) -> bool:
@@ -82,7 +76,6 @@ def _rebuild(store: StorePaths, sweep: str, mlflow_uri: str | None, progress: Pr
         mlflow_uri,
         on_read=lambda: progress.advance(folders),
         on_mirrored=lambda: progress.advance(runs),
-        processes=_processes(count),
     )
     if report.problem is None:
         mirrored = "MLflow is off" if mlflow_lines(store, mlflow_uri) else f"{report.mirrored} in MLflow"

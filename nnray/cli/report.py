@@ -76,7 +76,7 @@ def report(store: Store, sweep: str, metric: str | None = None, top: int = 10) -
         StoreError: If there is no such sweep or metric.
     """
     from nnray.store.query import find_column, larger_is_better, metric_columns, ordered
-    from nnray.store.tables import BEST
+    from nnray.store.table_block import BEST
 
     frame = store.trials(sweep)
     own, mode = store.metric(sweep)
@@ -117,7 +117,7 @@ def _summary(store: Store, frame: pd.DataFrame) -> str:
 
 
 def _best_trials(best: pd.DataFrame, metric: str) -> list[str]:
-    from nnray.store.tables import BEST
+    from nnray.store.table_block import BEST
 
     columns = ["trial", "name", metric, BEST + metric, "duration_s"]
     return ["<h2>Best trials</h2>", _table(best[[column for column in columns if column in best.columns]])]
@@ -126,7 +126,7 @@ def _best_trials(best: pd.DataFrame, metric: str) -> list[str]:
 def _over_seeds(done: pd.DataFrame, metric: str, descending: bool) -> list[str]:
     from nnray.cli.frames import labelled
     from nnray.store.query import mean_over, ordered
-    from nnray.store.tables import CONFIG
+    from nnray.store.table_block import CONFIG
 
     if _SEED not in done.columns or done[_SEED].nunique() < 2:
         return []

@@ -81,7 +81,7 @@ def _order(
 ) -> tuple[str | None, bool]:
     """Return the column to sort by, if any, and whether large values come first."""
     from nnray.store.query import find_column, larger_is_better
-    from nnray.store.tables import BEST
+    from nnray.store.table_block import BEST
 
     if sort is None:
         return None, False

@@ -132,7 +132,6 @@ def rebuild(
     mlflow_uri: str | None = None,
     on_read: Callable[[], None] = lambda: None,
     on_mirrored: Callable[[], None] = lambda: None,
-    processes: int = 1,
 ) -> BooksReport:
     """Write the tables of ``sweep`` and bring MLflow up to them, from the folders alone and however long it takes.
 
@@ -142,10 +141,9 @@ def rebuild(
         mlflow_uri: An MLflow tracking URI; by default the store's own SQLite database.
         on_read: Called for each trial whose folder was read.
         on_mirrored: Called for each trial that MLflow then has.
-        processes: How many processes read the folders.
     """
     tables = TableKeeper(store, sweep)
-    tables.rebuild(on_read, processes)
+    tables.rebuild(on_read)
     trials = tables.trials()
     sender = Sender(store, mlflow_uri)
     missed = sender.send_all(sweep, [listed.signature for listed in trials], lambda _: on_mirrored())

@@ -9,8 +9,8 @@ from nnray.store.listed_trial import ListedTrial, Stamp
 from nnray.store.listing_file import read_listing, write_listing
 from nnray.store.membership import trial_folders
 from nnray.store.reading import read_folder, stamp_of
-from nnray.store.reading_processes import read_in_processes
-from nnray.trial.paths import StorePaths, TrialPaths
+from nnray.store.reading_processes import read_in_processes, reading_processes
+from nnray.trial.paths import StorePaths
 
 _SETTLED_S = 2.0
 """Age from which a file's time tells it from a later one: two writings within one tick of a clock look the same."""
@@ -33,9 +33,11 @@ class SweepListing:
         """Return the trials in the order of the sweep."""
         return sorted(self._listed.values(), key=lambda entry: (entry.membership.position, entry.signature))
 
-    def restore(self) -> None:
-        """Remember what :meth:`save` wrote, if anything: the folders that have not changed since need not be read."""
-        self._listed = {entry.signature: entry for entry in read_listing(self.store, self.sweep)} | self._listed
+    def restore(self) -> bool:
+        """Remember what :meth:`save` wrote, so that what has not changed since need not be read; tell if it was any."""
+        restored = {entry.signature: entry for entry in read_listing(self.store, self.sweep)}
+        self._listed = restored | self._listed
+        return bool(restored)
 
     def save(self) -> None:
         """Write what the folders told, but for those that are running or changed just now."""
@@ -47,27 +49,29 @@ class SweepListing:
         ]
         write_listing(self.store, self.sweep, kept)
 
-    def rescan(self, progress: Callable[[], None] = lambda: None, processes: int = 1) -> set[str]:
+    def rescan(self, progress: Callable[[], None] = lambda: None) -> set[str]:
         """Look at every trial of the store; return the signatures that changed, those no longer listed among them.
+
+        Where many folders have to be read, several processes do so.
 
         Args:
             progress: Called once per trial that the sweep lists.
-            processes: How many processes read the folders that changed.
         """
         before = self._listed.keys() | self.damaged.keys()
         found = [folder for folder in trial_folders(self.store) if folder.membership(self.sweep).exists()]
         changed = before - {folder.signature for folder in found}
         for signature in changed:
             self._forget(signature)
-        if processes == 1:
-            for folder in found:
-                if self._read(folder):
-                    changed.add(folder.signature)
-                progress()
-            return changed
-        stale = [folder.signature for folder in found if self._is_stale(folder, stamp_of(folder, self.sweep))]
+        stamps = {folder.signature: stamp_of(folder, self.sweep) for folder in found}
+        stale = [signature for signature, stamp in stamps.items() if self._is_stale(signature, stamp)]
         for _ in range(len(found) - len(stale)):
             progress()
+        if (processes := reading_processes(len(stale))) == 1:
+            for signature in stale:
+                if self._read(signature, stamps[signature]):
+                    changed.add(signature)
+                progress()
+            return changed
         for entries, damaged in read_in_processes(self.store, self.sweep, stale, processes):
             changed |= {entry.signature for entry in entries if self._put(entry)}
             changed |= {signature for signature, reason in damaged.items() if self._note_damage(signature, reason)}
@@ -77,28 +81,29 @@ class SweepListing:
 
     def refresh(self, signatures: Iterable[str]) -> set[str]:
         """Look at the folders of ``signatures`` alone; return those whose rows changed."""
-        return {signature for signature in signatures if self._read(self.store.trial(signature))}
+        return {signature for signature in signatures if self._look_at(signature)}
 
     def running(self) -> list[str]:
         """Return the signatures of the trials that a living process was running when they were last looked at."""
         return [signature for signature, entry in self._listed.items() if entry.status == "running"]
 
-    def _read(self, folder: TrialPaths) -> bool:
+    def _look_at(self, signature: str) -> bool:
         """Read a folder if it has changed; return whether that changed anything."""
-        stamp = stamp_of(folder, self.sweep)
-        if not self._is_stale(folder, stamp):
-            return False
-        known = self._listed.get(folder.signature)
-        entry, reason = read_folder(folder, self.sweep, stamp, known)
+        stamp = stamp_of(self.store.trial(signature), self.sweep)
+        return self._is_stale(signature, stamp) and self._read(signature, stamp)
+
+    def _read(self, signature: str, stamp: Stamp) -> bool:
+        known = self._listed.get(signature)
+        entry, reason = read_folder(self.store.trial(signature), self.sweep, stamp, known)
         if reason is not None:
-            return self._note_damage(folder.signature, reason)
+            return self._note_damage(signature, reason)
         if entry is None:
-            self._forget(folder.signature)
+            self._forget(signature)
             return known is not None
         return self._put(entry)
 
-    def _is_stale(self, folder: TrialPaths, stamp: Stamp) -> bool:
-        known = self._listed.get(folder.signature)
+    def _is_stale(self, signature: str, stamp: Stamp) -> bool:
+        known = self._listed.get(signature)
         # Whether a trial still runs is told by a lock, which leaves no trace in the stamp.
         return known is None or known.stamp != stamp or known.status == "running"
 

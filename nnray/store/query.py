@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nnray.errors import StoreError, did_you_mean
 from nnray.store.metrics_log import default_mode
-from nnray.store.tables import BEST, CONFIG, FIXED
+from nnray.store.table_block import BEST, CONFIG, FIXED
 
 if TYPE_CHECKING:
     import pandas as pd

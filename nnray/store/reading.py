@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from nnray.errors import StoreError
 from nnray.store.columns import INT64
+from nnray.store.flat_config import read_flat_config
 from nnray.store.links import check_links
-from nnray.store.listed_trial import Checkpoints, ListedTrial, Metrics, Outcome, Stamp, plain
+from nnray.store.listed_trial import Checkpoints, ListedTrial, Metrics, Outcome, Stamp
 from nnray.store.membership import Membership
 from nnray.store.stored_trial import StoredTrial
-from nnray.trial.merging import flatten
 from nnray.trial.paths import TrialPaths
 
 _CONFIG = 2
@@ -82,7 +80,7 @@ def read_trial(
         StoreError: If a file of the folder is damaged; the message names it.
     """
     stamp = stamp or stamp_of(paths, sweep)
-    found = read_sweep_trial(paths, sweep, with_config=known is None)
+    found = read_sweep_trial(paths, sweep, with_config=False)
     if found is None:
         return None
     trial = found.trial
@@ -96,7 +94,7 @@ def read_trial(
         stamp=stamp,
         status=trial.status,
         outcome=Outcome(*(getattr(trial.record, name) for name in Outcome._fields)),
-        flat_config=_config(trial.config) if known is None else known.flat_config,
+        flat_config=read_flat_config(paths) if known is None else known.flat_config,
         metrics=metrics,
         checkpoints=Checkpoints(
             tuple(epoch for epoch, _ in kept),
@@ -129,14 +127,6 @@ def read_sweep_trial(paths: TrialPaths, sweep: str, with_config: bool = True) ->
     assert trial.rows is not None
     assert trial.checkpoints is not None
     return SweepTrial(sweep, membership, trial)
-
-
-def _config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration by dotted keys; text that many trials share is kept once."""
-    return {
-        sys.intern(key): sys.intern(value) if type(value) is str else plain(value)
-        for key, value in flatten(config).items()
-    }
 
 
 def _stat(path: Path) -> tuple[int, int, int]:

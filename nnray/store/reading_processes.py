@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
@@ -14,6 +15,12 @@ from nnray.trial.paths import StorePaths
 
 _BATCH = 64
 """Folders that a process reads before it hands them on."""
+_WORTH_A_PROCESS = 1000
+
+
+def reading_processes(folders: int) -> int:
+    """Return how many processes read so many folders: one is started in the time in which a thousand are read."""
+    return max(1, min(os.cpu_count() or 1, folders // _WORTH_A_PROCESS))
 
 
 def read_in_processes(

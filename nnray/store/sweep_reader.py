@@ -17,8 +17,9 @@ from nnray.store.metrics_log import Row, best_value, default_mode, metrics_of
 from nnray.store.progress import SweepProgress, TrialProgress, rate_of, sweep_left_s
 from nnray.store.record import Status
 from nnray.store.stored_trial import StoredTrial
+from nnray.store.table_block import BEST, CONFIG
 from nnray.store.table_files import check_plain
-from nnray.store.tables import BEST, CONFIG, METRIC_KEY, MODE_KEY, sweeps_with_tables
+from nnray.store.tables import METRIC_KEY, MODE_KEY, sweeps_with_tables
 from nnray.trial.paths import StorePaths
 
 _READ = ("trial", "name", "status", "error", "ended", "duration_s")

@@ -1,7 +1,7 @@
 """Keeps the tables of a sweep at what the trial folders say, reading again what changed and nothing else.
 
 Several processes may do this for one sweep. Folders are read and tables written under a lock, so that whoever writes
-last has seen at least what the others saw.
+last has seen at least what the others saw; each tells the others which trials changed, so that they look at no more.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ from nnray.store.files import remove_leftovers
 from nnray.store.listed_trial import ListedTrial
 from nnray.store.listing import SweepListing
 from nnray.store.mlflow.place import one_line
-from nnray.store.tables import TABLES, write_tables
+from nnray.store.table_block import TABLES
+from nnray.store.table_changes import Seen, TableChanges, TableStamp, read_changes, write_changes
+from nnray.store.tables import TableBlocks, write_tables
 from nnray.trial.paths import StorePaths
 
 _logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 """The file beside the tables whose lock is held while they are written."""
+CHANGES = ".changes"
+"""The file beside the tables that tells what changed in them last."""
 SAVING_INTERVAL_S = 60.0
 """Least time between two writings of what spares the next command reading all folders."""
 
@@ -49,9 +53,11 @@ class TableKeeper:
         self._store = store
         self._sweep = sweep
         self._listing = SweepListing(store, sweep)
+        self._blocks = TableBlocks()
         self._noted: set[str] = set()
         self._changed: set[str] = set()
-        self._written: tuple[int, int] | None = None
+        self._written: TableStamp | None = None
+        self._seen: Seen | None = None
         self._save_at = 0.0
 
     @property
@@ -89,18 +95,22 @@ class TableKeeper:
         """
         try:
             with exclusive(self._lock()):
-                first = not self.are_written
-                if first:
-                    self._listing.restore()
-                noted, self._noted = self._noted, set()
-                if everything or first or self._written != self._stamp():
-                    self._changed |= self._listing.rescan()  # at first, or since another command wrote the tables
+                first, before = not self.are_written, self._stamp()
+                if first and self._listing.restore():
+                    self._save_at = time.monotonic() + SAVING_INTERVAL_S
+                changes = read_changes(self._changes, before)
+                others: frozenset[str] | None = frozenset()
+                if before != self._written:  # another command wrote the tables
+                    others = changes.since(self._seen) if changes is not None else None
+                if everything or first or others is None:
+                    self._changed |= self._listing.rescan()
                 else:
-                    self._changed |= self._listing.refresh(noted)
-                if first:
-                    self._changed |= {listed.signature for listed in self._listing.trials()}
-                if first or self._changed or self._written != self._stamp():
-                    self._write()
+                    self._changed |= self._listing.refresh(self._noted | others)
+                self._noted = set()
+                if first or others is None or self._changed:
+                    self._write(changes, everything=first)
+                elif changes is not None:
+                    self._written, self._seen = before, changes.seen
                 if time.monotonic() >= self._save_at:
                     self._save()
             self.problem = None
@@ -109,17 +119,17 @@ class TableKeeper:
                 _logger.warning("nnray: the tables of %s could not be written: %s", self._sweep, one_line(error))
             self.problem = one_line(error)
 
-    def rebuild(self, progress: Callable[[], None] = lambda: None, processes: int = 1) -> None:
+    def rebuild(self, progress: Callable[[], None] = lambda: None) -> None:
         """Write the tables from the folders alone.
 
         Args:
             progress: Called for each trial whose folder was read.
-            processes: How many processes read.
         """
         try:
             with exclusive(self._lock()):
-                self._listing.rescan(progress, processes)
-                self._write()
+                changes = read_changes(self._changes, self._stamp())
+                self._changed = self._listing.rescan(progress)
+                self._write(changes)
                 self._save()
         except OSError as error:
             self.problem = one_line(error)
@@ -134,13 +144,21 @@ class TableKeeper:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / LOCK
 
-    def _write(self) -> None:
+    @property
+    def _changes(self) -> Path:
+        return self._store.table(self._sweep, TABLES[-1]).with_name(CHANGES)
+
+    def _write(self, before: TableChanges | None, everything: bool = False) -> None:
+        """Write the tables and what changed in them; tell of that, or of ``everything`` that stands in them."""
         trials = self._listing.trials()
         if not self.are_written:
-            remove_leftovers(self._store.table(self._sweep, TABLES[-1]).parent)
-        self._on_change(self._changed)
-        write_tables(self._store, self._sweep, trials)
-        self._written = self._stamp()
+            remove_leftovers(self._changes.parent)
+        self._on_change(self._changed | {listed.signature for listed in trials if everything})
+        write_tables(self._store, self._sweep, trials, self._blocks)
+        self._written, self._seen = self._stamp(), None
+        with contextlib.suppress(OSError):  # others look at all folders then
+            if self._written is not None:
+                self._seen = write_changes(self._changes, self._written, before, self._changed)
         self._changed = set()
 
     def _save(self) -> None:
@@ -148,7 +166,7 @@ class TableKeeper:
         with contextlib.suppress(OSError):  # the next command reads the folders then
             self._listing.save()
 
-    def _stamp(self) -> tuple[int, int] | None:
+    def _stamp(self) -> TableStamp | None:
         """Return what tells the table of trials that this keeper wrote from one that another command wrote."""
         try:
             stat = self._store.table(self._sweep, TABLES[-1]).stat()

@@ -22,14 +22,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
-from trial_folders import epoch_row, write_trial, write_trials
+from trial_folders import append_row, epoch_row, write_trial, write_trials
 
 from nnray.store import listing as listing_module
+from nnray.store import reading_processes
+from nnray.store import tables as tables_module
 from nnray.store.files import write_text
 from nnray.store.listing import SweepListing
 from nnray.store.parquet_file import write_parquet
-from nnray.store.table_keeper import TableKeeper
-from nnray.store.tables import TABLES, checkpoints_table, metrics_table, trials_table
+from nnray.store.reading import stamp_of
+from nnray.store.table_block import TABLES
+from nnray.store.table_keeper import CHANGES, TableKeeper
+from nnray.store.tables import TableBlocks
 from nnray.trial.paths import StorePaths
 
 VALUES = st.one_of(
@@ -55,9 +59,7 @@ def anew(store: StorePaths, sweep: str = "digits") -> dict[str, pa.Table]:
     """The tables, made from the folders alone."""
     listing = SweepListing(store, sweep)
     listing.rescan()
-    trials = listing.trials()
-    metrics = metrics_table(trials)
-    return {"metrics": metrics, "checkpoints": checkpoints_table(trials, metrics), "trials": trials_table(trials)}
+    return TableBlocks().tables(listing.trials())
 
 
 def kept(store: StorePaths, sweep: str = "digits") -> dict[str, pa.Table]:
@@ -99,6 +101,7 @@ def change(store: StorePaths, what: str, number: int, value) -> str:
 def test_tables_kept_up_are_those_made_anew_whatever_happens_to_the_trials(changes):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(listing_module, "_SETTLED_S", 0.01)
+        patch.setattr(tables_module, "_BLOCK", 2)
         store = StorePaths(Path(folder))
         keeper = TableKeeper(store, "digits")
         keeper.update()
@@ -189,7 +192,8 @@ def test_what_the_last_command_left_is_passed_over_where_it_is_damaged(tmp_path,
     assert sorted(hosts(store)) == ["node1", "node2"]
 
 
-def test_several_processes_read_the_same_as_one(tmp_path):
+def test_several_processes_read_the_same_as_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading_processes, "_WORTH_A_PROCESS", 35)
     store = StorePaths(tmp_path)
     for position in range(70):  # more than one process takes at a time
         write_trial(store, position=position, rows=[{"epoch": 0, "acc": position if position % 2 else 0.5}])
@@ -197,9 +201,46 @@ def test_several_processes_read_the_same_as_one(tmp_path):
     (broken / "record.json").write_text("{")
     seen: list[int] = []
     keeper = TableKeeper(store, "digits")
-    keeper.rebuild(lambda: seen.append(1), processes=2)
+    keeper.rebuild(lambda: seen.append(1))
     assert len(seen) == 70
     assert keeper.damaged.keys() == {broken.name}
+    assert_same(kept(store), anew(store))
+
+
+def test_four_commands_on_one_sweep_look_only_at_folders_that_changed(tmp_path, monkeypatch):
+    store, looked = write_trials(tmp_path, 40), []
+    monkeypatch.setattr(listing_module, "stamp_of", lambda *at: looked.append(at) or stamp_of(*at))
+    keepers = [TableKeeper(store, "digits") for _ in range(4)]
+    for keeper in keepers:
+        keeper.update()
+    mine = [listed.paths for listed in keepers[0].trials()[::10]]
+    looked.clear()
+    for epoch in range(2, 8):
+        for keeper, paths in zip(keepers, mine, strict=True):
+            append_row(paths.metrics, epoch_row(epoch, 0.5))
+            keeper.note(paths.signature)
+            keeper.update()
+    assert len(looked) <= 6 * 4 * 12  # the forty would make 960
+    assert_same(kept(store), anew(store))
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "of former tables"])
+def test_tables_whose_changes_are_not_told_make_a_command_look_at_all_folders(tmp_path, lost):
+    store = write_trials(tmp_path, 3)
+    first, second = TableKeeper(store, "digits"), TableKeeper(store, "digits")
+    first.update()
+    second.update()
+    changes = store.table("digits", "trials").with_name(CHANGES)
+    before = changes.read_bytes()
+    one, other, silent = (listed.paths for listed in first.trials())
+    append_row(silent.metrics, epoch_row(2, 0.5))  # which nobody notes
+    append_row(one.metrics, epoch_row(2, 0.5))
+    second.note(one.signature)
+    second.update()
+    changes.unlink() if lost else changes.write_bytes(before)  # a command that was killed between the two
+    append_row(other.metrics, epoch_row(2, 0.5))
+    first.note(other.signature)
+    first.update()
     assert_same(kept(store), anew(store))
 
 

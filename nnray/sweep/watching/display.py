@@ -18,7 +18,7 @@ from nnray.errors import StoreError
 from nnray.store.metrics_log import best_value, default_mode, read_rows
 from nnray.store.progress import SweepProgress, TrialProgress, sweep_left_s
 from nnray.store.record import Status
-from nnray.store.tables import BEST, CONFIG
+from nnray.store.table_block import BEST, CONFIG
 from nnray.sweep.planning.plan import Plan, PlannedTrial
 from nnray.sweep.queue import Result
 from nnray.sweep.watching.progress_table import ProgressTable, clock, default_columns, headline

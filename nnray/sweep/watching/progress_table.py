@@ -14,7 +14,7 @@ from rich.text import Text
 
 from nnray.store.progress import SweepProgress, TrialProgress
 from nnray.store.query import find_name, is_short_name, short_labels
-from nnray.store.tables import BEST
+from nnray.store.table_block import BEST
 
 _STYLES = {"running": "cyan", "completed": "green", "stopped": "yellow", "failed": "red"}
 _GAP = 2
