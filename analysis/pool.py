@@ -15,6 +15,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from nnray.errors import AnalysisError, NnrayError
+from nnray.loopback import on_loopback
 from nnray.redaction import masked_text
 
 Task = TypeVar("Task")
@@ -239,12 +240,15 @@ def _ray(address: str | None) -> Iterator[None]:
         return
     address = address or os.environ.get("RAY_ADDRESS")
     local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-    try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else local))
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        place = f"join the Ray cluster at {address}" if address else "start Ray"
-        raise AnalysisError(f"cannot {place}: {' '.join(str(error).split())}") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        if not address:
+            stack.enter_context(on_loopback())
+        try:
+            ray.init(
+                address=address or "local", log_to_driver=False, logging_level="ERROR", **({} if address else local)
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            place = f"join the Ray cluster at {address}" if address else "start Ray"
+            raise AnalysisError(f"cannot {place}: {' '.join(str(error).split())}") from error
+        stack.callback(ray.shutdown)
         yield
-    finally:
-        ray.shutdown()

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from nnray.errors import SpaceError
+from nnray.loopback import on_loopback
 from nnray.store.claim import claim_facts, is_claimed
 from nnray.store.membership import trial_folders
 from nnray.trial.paths import StorePaths
@@ -102,15 +103,16 @@ def cluster_at(address: str | None) -> Iterator[Cluster]:
 
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a cluster of these processes alone, on the loopback
     head = {"num_cpus": 0, "object_store_memory": _OBJECT_STORE_BYTES, "include_dashboard": False}
-    nodes = Nodes(initialize_head=True, head_node_args=head)
-    try:
-        for _ in range(2):
-            _add_node(nodes)
-        ray.init(nodes.address, log_to_driver=False)
-        yield Cluster(nodes.address, nodes)
-    finally:
-        ray.shutdown()
-        nodes.shutdown()
+    with on_loopback():
+        nodes = Nodes(initialize_head=True, head_node_args=head)
+        try:
+            for _ in range(2):
+                _add_node(nodes)
+            ray.init(nodes.address, log_to_driver=False)
+            yield Cluster(nodes.address, nodes)
+        finally:
+            ray.shutdown()
+            nodes.shutdown()
 
 
 def _add_node(nodes: Any) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from nnray.errors import SpaceError
+from nnray.loopback import ON_LOOPBACK
 
 # Set before Ray is imported. Tune's own CSV, JSON and TensorBoard logs cost two thirds of its time per trial, and its
 # snapshots of the experiment are of no use here, where the trial folders tell what is done.
@@ -44,7 +45,7 @@ class LocalRay:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=ENVIRONMENT | os.environ,
+            env=ENVIRONMENT | os.environ | ON_LOOPBACK,
             start_new_session=True,  # Ctrl-C in a terminal is for the command, which needs Ray to stop its trials
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nnray.errors import SpaceError
+from nnray.loopback import on_loopback
 from nnray.sweep.cluster.local_ray import ENVIRONMENT, LocalRay
 
 _ANSWER_S = 10.0
@@ -47,7 +48,7 @@ def joined(address: str | None, local: LocalRay | None = None) -> Iterator[bool]
     with local or LocalRay() as started:
         here = started.address()
         _use_tokens()
-        with _connected(here):
+        with on_loopback(), _connected(here):
             _let_trials_inherit_environment()
             yield True
 
