@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from uuid import uuid4
 
@@ -47,6 +50,15 @@ class ObjectStore:
         filesystem().mkdir(name)
         return f"s3://{name}/some/folder"
 
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Let the server take connections and answer nothing until the end of the block."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         """End the server."""
         self._process.kill()
@@ -65,22 +77,33 @@ class Proxy:
 
     Attributes:
         down: Whether connections are cut.
-        deaf: Whether the condition under which an object is created gets lost on the way.
+        deaf: A condition under which an object is put, and which gets lost on the way: ``If-None-Match``, ``If-Match``.
         refused: How many connections were cut.
     """
 
     def __init__(self, server: ObjectStore) -> None:
-        self.down = self.deaf = False
-        self.refused = 0
+        self.down, self.refused = False, 0
+        self.deaf: str | None = None
         self._server = server
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._port = 0
+        self._listen()
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables that tell a process to go through here."""
-        port = self._listening.getsockname()[1]
-        return self._server.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+        return self._server.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._port}"}
+
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Cut all connections and refuse new ones until the end of the block."""
+        self._listening.shutdown(socket.SHUT_RDWR)  # a close alone would not wake who accepts
+        self._listening.close()
+        self.down = True
+        try:
+            yield
+        finally:
+            self.down = False
+            self._listen()
 
     def __enter__(self) -> Proxy:
         return self
@@ -90,10 +113,15 @@ class Proxy:
     ) -> None:
         self._listening.close()
 
-    def _accept(self) -> None:
+    def _listen(self) -> None:
+        self._listening = socket.create_server(("127.0.0.1", self._port))
+        self._port = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listening,), daemon=True).start()
+
+    def _accept(self, listening: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                client, _ = self._listening.accept()
+                client, _ = listening.accept()
                 server = socket.create_connection(("127.0.0.1", self._server.port))
                 for ends in ((client, server), (server, client)):
                     threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
@@ -104,4 +132,7 @@ class Proxy:
                 if self.down:
                     self.refused += 1
                     return
-                target.sendall(data.replace(b"If-None-Match", b"X-None-Heeded") if self.deaf else data)
+                if self.deaf is not None:
+                    header = self.deaf.encode()
+                    data = data.replace(header, b"X-" + header[2:])
+                target.sendall(data)

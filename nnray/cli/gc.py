@@ -86,9 +86,11 @@ def _size(text: str) -> int:
 
 def _folders(store: StorePaths, named: list[str]) -> tuple[list[TrialPaths], list[str]]:
     """Return the folders to look at, and the sweeps whose tables tell of them."""
+    from nnray.store.files import seen_at_once
     from nnray.store.membership import sweeps_of, trial_folders
 
-    listed = {folder: sweeps_of(folder) for folder in trial_folders(store)}
+    with seen_at_once(store.trials):
+        listed = {folder: sweeps_of(folder) for folder in trial_folders(store)}
     known = sorted({sweep for sweeps in listed.values() for sweep in sweeps})
     for sweep in named:
         if sweep not in known:
@@ -103,6 +105,7 @@ def _waste(
     store: StorePaths, folders: list[TrialPaths], arguments: argparse.Namespace, progress: Progress
 ) -> list[Removal]:
     from nnray.store.claim import is_claimed
+    from nnray.store.files import at_a_time, seen_at_once
     from nnray.store.record import Record
     from nnray.store.space import referenced, waste_of_store, waste_of_trial
 
@@ -110,17 +113,25 @@ def _waste(
     found: list[Removal] = []
     records: list[Record] | None = []
     task = progress.add_task("trials", total=len(folders))
-    for folder in folders:
+
+    def look(folder: TrialPaths) -> tuple[Record | None, str | None, list[Removal]]:
+        record, damage = None, None
         try:
             record = Record.read(folder.record)
         except StoreError as error:
-            print(f"nnray: {error}", file=sys.stderr)
-            record = records = None
-        if record is not None and records is not None:
-            records.append(record)
-        if not is_claimed(folder.claim):
-            found += waste_of_trial(folder, record, now, needed, arguments.unlisted)
-        progress.advance(task)
+            damage = str(error)
+        claimed = is_claimed(folder.claim)
+        return record, damage, [] if claimed else waste_of_trial(folder, record, now, needed, arguments.unlisted)
+
+    with seen_at_once(store.trials):
+        for record, damage, waste in at_a_time(store.trials, look, folders):
+            if damage is not None:
+                print(f"nnray: {damage}", file=sys.stderr)
+                records = None
+            elif record is not None and records is not None:
+                records.append(record)
+            found += waste
+            progress.advance(task)
     return found if arguments.sweeps else [*found, *waste_of_store(store, records, now)]
 
 

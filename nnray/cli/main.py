@@ -86,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _DISK_TROUBLE:
             raise
-        print(f"nnray: error: {error.strerror}: {error.filename or 'while writing'}", file=sys.stderr)
+        hint = "; nothing is lost, run it again when the store is back" if error.errno == errno.ECONNABORTED else ""
+        print(f"nnray: error: {error.strerror}: {error.filename or 'while writing'}{hint}", file=sys.stderr)
         return EXIT_MISTAKE
     except KeyboardInterrupt:
         print("nnray: interrupted", file=sys.stderr)

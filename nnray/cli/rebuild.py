@@ -33,10 +33,12 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
+    from nnray.store.files import seen_at_once
     from nnray.store.membership import sweeps_of, trial_folders
 
     store = existing_store(arguments.store)
-    listed = sorted({sweep for folder in trial_folders(store) for sweep in sweeps_of(folder)})
+    with seen_at_once(store.trials):
+        listed = sorted({sweep for folder in trial_folders(store) for sweep in sweeps_of(folder)})
     for sweep in arguments.sweeps:
         if sweep not in listed:
             raise StoreError(f"no trial in {store.root} is listed in a sweep {sweep!r}{did_you_mean(sweep, listed)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nnray.errors import StoreError, did_you_mean
+from nnray.store.files import at_a_time
 from nnray.store.links import check_links
 from nnray.store.membership import Membership, members, sweeps_of, trial_folders
 from nnray.trial.paths import StorePaths, TrialPaths
@@ -44,8 +45,10 @@ def _found(store: StorePaths, text: str) -> TrialPaths:
 
 def _named(store: StorePaths, sweep: str, name: str) -> TrialPaths:
     names: dict[str, TrialPaths] = {}
-    for folder in members(store, sweep):
-        membership = Membership.read(folder, sweep)
+    folders = list(members(store, sweep))
+    for folder, membership in zip(
+        folders, at_a_time(store.trials, lambda folder: Membership.read(folder, sweep), folders), strict=True
+    ):
         if membership is not None:
             names[membership.name] = folder
     if name in names:

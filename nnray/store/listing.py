@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
+from nnray.store.files import at_a_time, is_object, seen_at_once
 from nnray.store.listed_trial import ListedTrial, Stamp
 from nnray.store.listing_file import read_listing, write_listing
 from nnray.store.membership import trial_folders
 from nnray.store.reading import read_folder, stamp_of
 from nnray.store.reading_processes import read_in_processes, reading_processes
 from nnray.trial.paths import StorePaths
+
+Read = tuple[ListedTrial | None, str | None]
+"""What a folder tells, or why it cannot be read."""
 
 _SETTLED_S = 2.0
 """Age from which a file's time tells it from a later one: two writings within one tick of a clock look the same."""
@@ -52,23 +56,28 @@ class SweepListing:
     def rescan(self, progress: Callable[[], None] = lambda: None) -> set[str]:
         """Look at every trial of the store; return the signatures that changed, those no longer listed among them.
 
-        Where many folders have to be read, several processes do so.
+        Where many folders have to be read, several processes do so; for a bucket, threads.
 
         Args:
             progress: Called once per trial that the sweep lists.
         """
         before = self._listed.keys() | self.damaged.keys()
-        found = [folder for folder in trial_folders(self.store) if folder.membership(self.sweep).exists()]
+        with seen_at_once(self.store.trials):
+            found = [folder for folder in trial_folders(self.store) if folder.membership(self.sweep).exists()]
+            stamps = {folder.signature: stamp_of(folder, self.sweep) for folder in found}
         changed = before - {folder.signature for folder in found}
         for signature in changed:
             self._forget(signature)
-        stamps = {folder.signature: stamp_of(folder, self.sweep) for folder in found}
         stale = [signature for signature, stamp in stamps.items() if self._is_stale(signature, stamp)]
         for _ in range(len(found) - len(stale)):
             progress()
-        if (processes := reading_processes(len(stale))) == 1:
-            for signature in stale:
-                if self._read(signature, stamps[signature]):
+        if is_object(self.store.trials) or (processes := reading_processes(len(stale))) == 1:
+
+            def read(signature: str) -> Read:
+                return self._read(signature, stamps[signature])
+
+            for signature, told in zip(stale, at_a_time(self.store.trials, read, stale), strict=True):
+                if self._take(signature, told):
                     changed.add(signature)
                 progress()
             return changed
@@ -90,11 +99,15 @@ class SweepListing:
     def _look_at(self, signature: str) -> bool:
         """Read a folder if it has changed; return whether that changed anything."""
         stamp = stamp_of(self.store.trial(signature), self.sweep)
-        return self._is_stale(signature, stamp) and self._read(signature, stamp)
+        return self._is_stale(signature, stamp) and self._take(signature, self._read(signature, stamp))
 
-    def _read(self, signature: str, stamp: Stamp) -> bool:
+    def _read(self, signature: str, stamp: Stamp) -> Read:
+        return read_folder(self.store.trial(signature), self.sweep, stamp, self._listed.get(signature))
+
+    def _take(self, signature: str, told: Read) -> bool:
+        """Take note of what a folder tells; return whether that changed anything."""
         known = self._listed.get(signature)
-        entry, reason = read_folder(self.store.trial(signature), self.sweep, stamp, known)
+        entry, reason = told
         if reason is not None:
             return self._note_damage(signature, reason)
         if entry is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -96,9 +96,11 @@ class Membership:
 
 def members(store: StorePaths, sweep: str) -> Iterator[TrialPaths]:
     """Yield the folders of the trials that ``sweep`` lists, in no particular order."""
-    for folder in trial_folders(store):
-        if folder.membership(sweep).exists():
-            yield folder
+    found: Iterable[TrialPaths] = (folder for folder in trial_folders(store) if folder.membership(sweep).exists())
+    if not files.is_local(store.root):
+        with files.seen_at_once(store.trials):
+            found = list(found)
+    yield from found
 
 
 def trial_folders(store: StorePaths) -> Iterator[TrialPaths]:

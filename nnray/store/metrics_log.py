@@ -32,7 +32,8 @@ class RowLog:
     """The rows of a trial while one runner writes them.
 
     The file is replaced when the runner begins and kept open: a former runner that was cut off, and appends beside its
-    successor, appends to a file that nobody sees any more. An object store cannot append: the object is put anew.
+    successor, appends to a file that nobody sees any more. An object is put anew for each row, and only over the one
+    that was there when the fence was asked.
 
     Args:
         path: The file.

@@ -8,6 +8,7 @@ from typing import Any
 
 from nnray.errors import StoreError
 from nnray.store.columns import INT64
+from nnray.store.files import seen_at_once
 from nnray.store.flat_config import read_flat_config
 from nnray.store.links import check_links
 from nnray.store.listed_trial import Checkpoints, ListedTrial, Metrics, Outcome, Stamp
@@ -125,7 +126,8 @@ def read_sweep_trial(paths: TrialPaths, sweep: str, with_config: bool = True) ->
     if with_config and not trial.config:
         raise StoreError(f"{paths.config} is empty")
     assert trial.rows is not None
-    assert trial.checkpoints is not None
+    with seen_at_once(paths.folder):
+        assert trial.checkpoints is not None
     return SweepTrial(sweep, membership, trial)
 
 

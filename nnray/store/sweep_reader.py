@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from nnray.errors import StoreError, did_you_mean
-from nnray.store.files import readable
+from nnray.store.files import at_a_time, readable
 from nnray.store.metrics_log import Row, best_value, default_mode, metrics_of
 from nnray.store.progress import SweepProgress, TrialProgress, rate_of, sweep_left_s
 from nnray.store.record import Status
@@ -85,8 +85,8 @@ class SweepReader:
         table, columns = self._table, self._table.columns
         statuses: list[Status] = list(columns["status"])
         running: list[TrialProgress] = []
-        for index in [index for index, status in enumerate(statuses) if status == "running"]:
-            trial = self._now(index)
+        told_running = [index for index, status in enumerate(statuses) if status == "running"]
+        for index, trial in zip(told_running, self._all_now(told_running), strict=True):
             statuses[index] = trial.status
             if trial.status == "running":
                 running.append(trial)
@@ -101,8 +101,8 @@ class SweepReader:
             counts=Counter(statuses),
             causes=Counter(cause for index in failed if (cause := columns["cause"][index])),
             running=tuple(running[:rows]),
-            finished=tuple(self._now(index) for index in self._best_first(finished)[:rows]),
-            failed=tuple(self._now(index) for index in latest[:rows]),
+            finished=self._all_now(self._best_first(finished)[:rows]),
+            failed=self._all_now(latest[:rows]),
             left_s=sweep_left_s(
                 running,
                 self._epochs(pending),
@@ -151,6 +151,9 @@ class SweepReader:
         values = np.array([_number(columns[BEST + metric][index]) for index in indices], dtype=float)
         sign = -1.0 if (self._table.mode or default_mode(metric)) == "max" else 1.0
         return [indices[place] for place in np.argsort(sign * values, kind="stable")]  # NaN comes last
+
+    def _all_now(self, indices: Sequence[int]) -> tuple[TrialProgress, ...]:
+        return tuple(at_a_time(self._store.trials, self._now, indices))
 
     def _now(self, index: int) -> TrialProgress:
         """Return the trial in a row of the table, brought up to what its folder says."""

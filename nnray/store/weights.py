@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnray.errors import StoreError
-from nnray.store.files import Fence, local_file, unfenced, writing_once
+from nnray.store.files import Fence, is_local, local_file, unfenced, writing_once
+from nnray.store.partial_weights import PartialFile
 from nnray.trial.paths import TrialPaths, checkpoint_epoch
 
 if TYPE_CHECKING:
@@ -50,26 +51,25 @@ def save_weights(path: Path, state: Tensors, fence: Fence = unfenced) -> None:
 def load_weights(path: Path, names: Collection[str] | None = None, device: str = "cpu") -> Tensors:
     """Return the state dict at ``path``, or those of its tensors that ``names`` names, mapped into memory and checked.
 
+    Of a file in a bucket only the header and these tensors are fetched.
+
     Files that others have made have no checksums; their tensors are returned as they are.
 
     Raises:
         StoreError: If the file is missing or damaged, or has no tensor of one of the names.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     try:
-        with local_file(path) as local, safe_open(local, framework="pt", device=device) as file:
-            there = sorted(file.keys())
-            checksums = (file.metadata() or {}).get(_CHECKSUMS)
-            missing = sorted(set(names or ()) - set(there))
-            if missing:
-                raise StoreError(f"{path} doesn't fit its model of today: it has no tensor {missing[0]!r}")
-            tensors = {name: file.get_tensor(name) for name in (there if names is None else names)}
+        if names is not None and not is_local(path):
+            tensors, there, checksums = _read_parts(path, names, device)
+        else:
+            tensors, there, checksums = _read_file(path, names, device)
     except FileNotFoundError as error:
         raise StoreError(f"there is no checkpoint {path}") from error
     except ConnectionError:  # of an object store: the file may well be whole
         raise
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise StoreError(f"{path} is damaged: {error}") from error
     if checksums is not None:
         expected = dict(zip(there, checksums.split(), strict=False))
@@ -77,6 +77,32 @@ def load_weights(path: Path, names: Collection[str] | None = None, device: str =
             if expected.get(name) != f"{_checksum(name, tensor):08x}":
                 raise StoreError(f"{path} is damaged: {name} is not what was saved (its checksum differs)")
     return tensors
+
+
+def _read_file(path: Path, names: Collection[str] | None, device: str) -> tuple[Tensors, list[str], str | None]:
+    """Return the tensors, the names of all that there are, and their checksums."""
+    from safetensors import safe_open
+
+    with local_file(path) as local, safe_open(local, framework="pt", device=device) as file:
+        there = sorted(file.keys())
+        _check_names(path, names or (), there)
+        tensors = {name: file.get_tensor(name) for name in (there if names is None else names)}
+        return tensors, there, (file.metadata() or {}).get(_CHECKSUMS)
+
+
+def _read_parts(path: Path, names: Collection[str], device: str) -> tuple[Tensors, list[str], str | None]:
+    """Do the same with a file in a bucket, of which only the parts are fetched that are wanted."""
+    file = PartialFile(path)
+    there = file.names()
+    _check_names(path, names, there)
+    tensors = {name: tensor.to(device) for name, tensor in file.tensors(names).items()}
+    return tensors, there, file.metadata.get(_CHECKSUMS)
+
+
+def _check_names(path: Path, names: Collection[str], there: Collection[str]) -> None:
+    missing = sorted(set(names) - set(there))
+    if missing:
+        raise StoreError(f"{path} doesn't fit its model of today: it has no tensor {missing[0]!r}")
 
 
 def kept_epochs(paths: TrialPaths) -> dict[int, Path]:

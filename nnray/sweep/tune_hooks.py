@@ -24,7 +24,6 @@ from nnray.sweep.room_in_store import RoomInStore
 from nnray.sweep.workers.retry import Retries
 from nnray.sweep.workers.worker_deaths import OomKills, cause_of_death, error_text, is_on_this_host
 from nnray.training.crash_report import crash_told_in
-from nnray.training.failures import says_no_room
 from nnray.training.runner import Outcome
 
 
@@ -108,9 +107,7 @@ class QueueSearcher(NotSaved, Searcher):
             return (record.cause if record else None) or "error"
         if result:
             line: str = result["error"]
-            cause: Cause = "out-of-memory" if line.startswith("MemoryError") else "error"
-            if says_no_room(line):
-                cause = "disk-full"
+            cause: Cause = result["cause"]
         else:
             killed = self._oom_kills.any_since() and (of_tune is None or is_on_this_host(of_tune))
             cause, line = cause_of_death(error_text(of_tune) if of_tune else "", trial.paths.crash, killed)

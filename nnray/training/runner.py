@@ -230,7 +230,7 @@ def _trained(
     team: Team,
     fence: Fence,
 ) -> Record:
-    with spooled(paths.log) as spool, captured(spool.local, run.echo) as log:
+    with spooled(paths.log, fence) as spool, captured(spool.local, run.echo) as log:
 
         def epoch_ended(row: Row) -> None:
             spool.publish()

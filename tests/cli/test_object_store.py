@@ -128,11 +128,14 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path, object_store:
     assert "http://127.0.0.1:9" in output
 
 
-def test_a_server_that_creates_an_object_twice_is_refused(tmp_path: Path, bucket: str, proxy: Proxy) -> None:
-    proxy.deaf = True
+@pytest.mark.parametrize("condition", ["If-None-Match", "If-Match"])
+def test_a_server_that_does_not_heed_conditions_is_refused(
+    condition: str, tmp_path: Path, bucket: str, proxy: Proxy
+) -> None:
+    proxy.deaf = condition
     status, output = nnray(tmp_path, "train", "--config", "base.yaml", "--store", bucket, **proxy.environment)
     assert status == 2
-    assert "does not heed If-None-Match" in output
+    assert f"does not heed {condition}" in output
     assert not files.path_of(bucket).exists()
 
 

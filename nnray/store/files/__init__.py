@@ -7,10 +7,12 @@ methods, is annotated as ``Path`` throughout, and is no ``os.PathLike``: what ne
 
 from __future__ import annotations
 
+from nnray.store.files.at_once import at_a_time, seen_at_once
 from nnray.store.files.clock import modified, store_clock
 from nnray.store.files.folders import folder_names, move_folder, write_folder
 from nnray.store.files.object_path import ObjectPath, is_local, is_object
 from nnray.store.files.places import check_exclusive, check_reachable, on_this_machine, path_of, shown
+from nnray.store.files.ranges import read_ranges
 from nnray.store.files.reading import local_file, read_at_most, readable
 from nnray.store.files.removing import remove, remove_leftovers, remove_tree
 from nnray.store.files.spool import Spool, local_twin, spooled
@@ -31,6 +33,7 @@ __all__ = [
     "ObjectPath",
     "Spool",
     "append",
+    "at_a_time",
     "check_exclusive",
     "check_reachable",
     "create",
@@ -45,11 +48,13 @@ __all__ = [
     "path_of",
     "place_copy",
     "read_at_most",
+    "read_ranges",
     "readable",
     "remove",
     "remove_leftovers",
     "remove_tree",
     "replacing",
+    "seen_at_once",
     "shown",
     "spooled",
     "store_clock",

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeGuard
 
 from nnray.store.files.bucket import filesystem, os_errors
+from nnray.store.files.overview import Facts, overview_of
 
 SCHEME = "s3://"
 
@@ -136,26 +137,41 @@ class ObjectPath:
 
     def exists(self) -> bool:
         """Tell whether there is such an object, or one below."""
+        if (overview := overview_of(self.key)) is not None:
+            return overview.file(self.key) is not None or bool(overview.folder(self.key))
         with os_errors(self):
             return bool(filesystem().exists(self.key))
 
     def is_file(self) -> bool:
         """Tell whether there is such an object."""
+        if (overview := overview_of(self.key)) is not None:
+            return overview.file(self.key) is not None
         with os_errors(self):
             return bool(filesystem().isfile(self.key))
 
     def is_dir(self) -> bool:
         """Tell whether there are objects below."""
+        if (overview := overview_of(self.key)) is not None:
+            return bool(overview.folder(self.key))
         with os_errors(self):
             return bool(filesystem().isdir(self.key))
 
     def stat(self) -> ObjectStat:
         """Return what is known of the object or folder; raise FileNotFoundError if there is none."""
+        facts = self._facts()
+        if facts is None:
+            return ObjectStat(0, 0.0, _number(*(str(entry) for entry in self._listed())))
+        return ObjectStat(facts.size, facts.modified, _number(facts.tag))
+
+    def _facts(self) -> Facts | None:
+        """Return what is known of the object; None for a folder."""
+        if (overview := overview_of(self.key)) is not None:
+            if (facts := overview.file(self.key)) is None and not overview.folder(self.key):
+                raise FileNotFoundError(errno.ENOENT, "there is nothing", str(self))
+            return facts
         with os_errors(self):
             found = filesystem().info(self.key)
-        if found["type"] == "directory":
-            return ObjectStat(0, 0.0, _number(*(str(entry) for entry in self._listed())))
-        return ObjectStat(found["size"], found["LastModified"].timestamp(), _number(found["ETag"]))
+        return Facts.of(found) if found["type"] != "directory" else None
 
     def iterdir(self) -> Iterator[ObjectPath]:
         """Yield the objects and folders right below; raise FileNotFoundError if there are none."""
@@ -188,6 +204,8 @@ class ObjectPath:
 
     def _listed(self) -> list[tuple[str, str]]:
         """Return name and ETag of what lies right below; a folder has no ETag."""
+        if (overview := overview_of(self.key)) is not None:
+            return sorted(overview.folder(self.key).items())
         try:
             with os_errors(self):
                 entries = filesystem().ls(self.key, detail=True)
@@ -201,7 +219,7 @@ class ObjectPath:
     def read_bytes(self) -> bytes:
         """Return the content; raise FileNotFoundError if there is no such object."""
         with os_errors(self):
-            return bytes(filesystem().cat_file(self.key))
+            return bytes(filesystem().cat_file(self.key, max_concurrency=1))  # with more, it asks for the size first
 
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Return the content as text."""

@@ -12,11 +12,12 @@ from uuid import uuid4
 
 from nnray.errors import StoreError, did_you_mean
 from nnray.store.files.bucket import http_status, impatient, os_errors
+from nnray.store.files.conditional import put_new, put_over
 from nnray.store.files.object_path import SCHEME, ObjectPath, is_local, is_object
-from nnray.store.files.removing import remove
-from nnray.store.files.writing import create
 
 _SCHEMES = ("s3", "file")
+_NOBODYS = '"00000000000000000000000000000000"'
+"""The ETag of no object."""
 
 
 def path_of(place: str) -> Path:
@@ -68,23 +69,29 @@ def check_reachable(root: Path) -> None:
 
 
 def check_exclusive(root: Path) -> None:
-    """Refuse an object store that would let two commands make the same object: claims could not be told from it.
+    """Refuse an object store that does not heed conditions: claims could not be told from it, nor runners kept apart.
 
     Raises:
         StoreError: One line that says so, or that nothing can be written there.
     """
-    if is_local(root):
+    if not is_object(root):
         return
     probe = root / f".probe-{uuid4().hex}"
     try:
-        refuses = create(probe, b"first") and not create(probe, b"second")
-        remove(probe)
+        refuses_a_second = put_new(probe, b"first") and not put_new(probe, b"second")
+        refuses_another = not put_over(probe, b"third", _NOBODYS)
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"cannot write to the store {root}: {error.strerror or error}") from error
-    if not refuses:
+    if not refuses_a_second:
         raise StoreError(
             f"{root} cannot be a store: its server makes an object twice (it does not heed If-None-Match), so that two "
             "commands could train one trial at once"
+        )
+    if not refuses_another:
+        raise StoreError(
+            f"{root} cannot be a store: its server replaces an object whatever it is (it does not heed If-Match), so "
+            "that a runner which was cut off could overwrite what its successor wrote"
         )
 
 

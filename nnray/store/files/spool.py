@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nnray.store.files.bucket import filesystem, os_errors
+from nnray.errors import StoreError
 from nnray.store.files.object_path import is_local, is_object
 from nnray.store.files.scratch import scratch_file
+from nnray.store.files.writing import Fence, put_file, unfenced
 
 
 class Spool:
@@ -20,10 +21,11 @@ class Spool:
     Args:
         path: Where it is kept.
         local: Where it is written: ``path`` itself, or a file of this machine.
+        fence: Raises if this process may no longer put it where it is kept.
     """
 
-    def __init__(self, path: Path, local: Path) -> None:
-        self._path, self.local = path, local
+    def __init__(self, path: Path, local: Path, fence: Fence = unfenced) -> None:
+        self._path, self.local, self._fence = path, local, fence
         self._published = -1
 
     def publish(self) -> None:
@@ -31,25 +33,29 @@ class Spool:
         if not is_object(self._path) or not self.local.exists():
             return
         if (size := self.local.stat().st_size) != self._published:
-            with os_errors(self._path):
-                filesystem().put_file(str(self.local), self._path.key)
+            put_file(self.local, self._path, self._fence)
             self._published = size
 
 
 @contextmanager
-def spooled(path: Path) -> Iterator[Spool]:
-    """Yield where to append to ``path``; what was written is kept at the end, if the object store takes it."""
+def spooled(path: Path, fence: Fence = unfenced) -> Iterator[Spool]:
+    """Yield where to append to ``path``; what was written is kept at the end, if that can be.
+
+    Args:
+        path: The file.
+        fence: Raises if this process may no longer write to it.
+    """
     if is_local(path):
         yield Spool(path, path)
         return
     with scratch_file(path.suffix) as local:
         with contextlib.suppress(FileNotFoundError):
             local.write_bytes(path.read_bytes())
-        spool = Spool(path, local)
+        spool = Spool(path, local, fence)
         try:
             yield spool
         finally:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, StoreError):
                 spool.publish()
 
 

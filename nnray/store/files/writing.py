@@ -12,15 +12,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
 from pathlib import Path
 from uuid import uuid4
 
-from nnray.store.files.bucket import filesystem, http_status, os_errors
+from nnray.store.files.bucket import filesystem, os_errors
+from nnray.store.files.conditional import LARGEST, put_new, put_over, tag_of
 from nnray.store.files.object_path import ObjectPath, is_object
 from nnray.store.files.scratch import scratch_file
 
-_CONFLICTS = 5
+_OVERTAKEN = 5
+"""So often may a former runner come first, which does so once."""
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
@@ -42,11 +43,10 @@ def replacing(path: Path, fence: Fence = unfenced) -> Iterator[Path]:
     with _beside_or_scratch(path) as local:
         yield local
         _flush(local)
-        fence()
         if is_object(path):
-            with os_errors(path):
-                filesystem().put_file(str(local), path.key)
+            put_file(local, path, fence)
         else:
+            fence()
             local.replace(path)
 
 
@@ -62,18 +62,17 @@ def writing_once(path: Path, fence: Fence = unfenced) -> Iterator[Path]:
         _flush(local)
         fence()
         if not _placed(local, path) and local.read_bytes() != path.read_bytes():
-            fence()
             if is_object(path):
-                path.write_bytes(local.read_bytes())
+                put_file(local, path, fence)
             else:
+                fence()
                 local.replace(path)
 
 
 def write_bytes(path: Path, data: bytes, fence: Fence = unfenced) -> None:
     """Replace ``path`` with ``data`` in one step."""
     if is_object(path):
-        fence()
-        path.write_bytes(data)
+        _put(path, data, fence)
         return
     with replacing(path, fence) as beside:
         beside.write_bytes(data)
@@ -94,7 +93,7 @@ def create(path: Path, data: bytes) -> bool:
         Whether this call made the file.
     """
     if is_object(path):
-        return _create_object(path, data)
+        return put_new(path, data)
     beside = _beside(path)
     try:
         beside.write_bytes(data)
@@ -170,7 +169,7 @@ def _beside_or_scratch(path: Path) -> Iterator[Path]:
 def _placed(local: Path, path: Path) -> bool:
     """Give what lies at ``local`` its place, unless something is there; return whether that was done."""
     if is_object(path):
-        return _create_object(path, local.read_bytes())
+        return put_new(path, local.read_bytes())
     try:
         os.link(local, path)
     except FileExistsError:
@@ -184,20 +183,30 @@ def _placed(local: Path, path: Path) -> bool:
     return True
 
 
-def _create_object(path: ObjectPath, data: bytes) -> bool:
-    for _ in range(_CONFLICTS):
-        try:
-            with os_errors(path):
-                filesystem().pipe_file(path.key, data, mode="create")
-        except OSError as error:
-            status = http_status(error)
-            if status == HTTPStatus.CONFLICT:  # another one is being answered just now: nothing is decided yet
-                continue
-            if status == HTTPStatus.PRECONDITION_FAILED:
-                return False
-            raise
-        return True
-    return False
+def put_file(local: Path, path: ObjectPath, fence: Fence = unfenced) -> None:
+    """Replace the object at ``path`` with what lies at ``local``, in one step; see :func:`_put`."""
+    if local.stat().st_size <= LARGEST:
+        _put(path, local.read_bytes(), fence)
+        return
+    fence()
+    with os_errors(path):
+        filesystem().put_file(str(local), path.key)
+
+
+def _put(path: ObjectPath, data: bytes, fence: Fence) -> None:
+    """Replace an object, unless somebody else does so after ``fence`` was asked: then it is asked once more.
+
+    A process that is stopped between the two, and goes on beside its successor, so cannot replace what that wrote.
+    """
+    if fence is unfenced:
+        path.write_bytes(data)
+        return
+    for _ in range(_OVERTAKEN):
+        tag = tag_of(path)
+        fence()
+        if put_over(path, data, tag):
+            return
+    raise OSError(errno.EBUSY, "another process replaces it all the time", str(path))
 
 
 def _beside(path: Path) -> Path:

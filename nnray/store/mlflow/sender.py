@@ -109,7 +109,11 @@ class Sender:
     def missed(self, sweep: str, reason: str | None = None) -> dict[str, str]:
         """Return the trials of ``sweep`` that wait, with why: by themselves, for all, or else ``reason``."""
         reason = self.trouble or reason or f"{self.place.shown} has not been asked yet"
-        return {name: self._refused.get((sweep, name), reason) for name in sorted(self.queue.waiting(sweep))}
+        try:
+            waiting = self.queue.waiting(sweep)
+        except ConnectionError:  # the store itself is away, as its tables tell; what waits stays
+            return {}
+        return {name: self._refused.get((sweep, name), reason) for name in sorted(waiting)}
 
     def retire(self, sweep: str, keep: Collection[str]) -> None:
         """Take the runs of trials that are not in ``keep`` off the list of the store's own database.

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nnray.errors import StoreError
+from nnray.store.files import at_a_time, seen_at_once
 from nnray.store.membership import Membership, sweeps_of
 from nnray.store.metrics_log import default_mode
 from nnray.store.record import Record
@@ -93,10 +94,11 @@ class Budget:
             needed: Checkpoints that stay, since analyses were made of them.
             on_read: Called for each trial.
         """
-        found = []
-        for folder in folders:
-            found.append(self._kept(folder))
-            on_read()
+        folders, found = list(folders), []
+        if folders:
+            for kept in at_a_time(folders[0].folder, self._kept, folders):
+                found.append(kept)
+                on_read()
         total = left = sum(sum(kept.sizes.values()) for kept in found)
         removals = []
         for kept in sorted(found, key=lambda kept: (kept.ended, kept.paths.signature)):
@@ -118,8 +120,9 @@ class Budget:
         if known is not None:
             return known
         record = _record(folder)
-        kept = {epoch: path for epoch, path in kept_epochs(folder).items() if path not in self._gone}
-        sizes = {epoch: size_of(path) for epoch, path in kept.items()}
+        with seen_at_once(folder.folder):
+            kept = {epoch: path for epoch, path in kept_epochs(folder).items() if path not in self._gone}
+            sizes = {epoch: size_of(path) for epoch, path in kept.items()}
         if record is None or record.status not in ("completed", "stopped"):
             return _Kept(folder, sizes, (), datetime.max.replace(tzinfo=UTC))
         ended = record.ended or datetime.min.replace(tzinfo=UTC)

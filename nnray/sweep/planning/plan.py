@@ -14,7 +14,7 @@ from nnray.errors import StoreError
 from nnray.space.resources import Resources
 from nnray.space.sweep import Sweep
 from nnray.store.claim import Claim, is_claimed
-from nnray.store.files import check_exclusive, check_reachable, is_local, write_text
+from nnray.store.files import at_a_time, check_exclusive, check_reachable, is_local, seen_at_once, write_text
 from nnray.store.format import read_format, settle_format
 from nnray.store.links import check_links
 from nnray.store.membership import Membership, folder_names, members
@@ -142,20 +142,23 @@ class Plan:
         """
         settle_format(self.store.root)
         try:
-            for trial in self.trials:
-                if trial.damage is not None:
-                    continue
-                if trial.former is not None:
-                    adopt(trial.former, trial.paths)
-                enlist(trial.paths, trial.configuration, trial.membership, self.sweep.name)
-                if trial.signature in self.retrain:
-                    forget(trial.paths)
-                elif trial.shorter is not None and trial.continues:
-                    inherit(trial.shorter, trial.paths, trial.configuration)
+            for _ in at_a_time(self.store.trials, self._apply_to, self.trials):
+                pass
             for paths in self.departed:
                 paths.membership(self.sweep.name).unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"cannot write to the store {self.store.root}: {error.strerror}") from error
+
+    def _apply_to(self, trial: PlannedTrial) -> None:
+        if trial.damage is not None:
+            return
+        if trial.former is not None:
+            adopt(trial.former, trial.paths)
+        enlist(trial.paths, trial.configuration, trial.membership, self.sweep.name)
+        if trial.signature in self.retrain:
+            forget(trial.paths)
+        elif trial.shorter is not None and trial.continues:
+            inherit(trial.shorter, trial.paths, trial.configuration)
 
 
 def enlist(paths: TrialPaths, configuration: Configuration, membership: Membership, sweep: str) -> None:
@@ -207,7 +210,8 @@ def make_plan(
     check_place(store)
     places = (Membership(name, position, sweep.metric, sweep.mode) for position, name in enumerate(expansion.names))
     entries = map(Entry, expansion.configurations, places, expansion.resources)
-    trials = planned_trials(store, list(entries))
+    with seen_at_once(store.trials):
+        trials = planned_trials(store, list(entries))
     if sweep.scheduler is not None:  # which would have had its say in the epochs that are taken over
         trials = tuple(dataclasses.replace(trial, shorter=None) for trial in trials)
     here = {folder.signature for trial in trials for folder in (trial.paths, trial.former) if folder is not None}
@@ -250,7 +254,11 @@ def planned_trials(store: StorePaths, entries: Sequence[Entry]) -> tuple[Planned
     missing = [entry.configuration for entry in entries if entry.configuration.signature not in there]
     known = frozenset(entry.configuration.signature for entry in entries)
     former = find_adoptable(store, missing, known) if missing and not there <= known else {}
-    trials = [_planned(store, entry, there, former.get(entry.configuration.signature)) for entry in entries]
+
+    def look_up(entry: Entry) -> PlannedTrial:
+        return _planned(store, entry, there, former.get(entry.configuration.signature))
+
+    trials = list(at_a_time(store.trials, look_up, entries))
     return _with_shorter(store, trials, there)
 
 

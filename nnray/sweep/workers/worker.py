@@ -56,6 +56,7 @@ def train_steered(
     """
     warm_up(code, run)
     from nnray.sweep.workers.data_parallel import WorkerDiedError, train_together
+    from nnray.training.failures import cause_of
     from nnray.training.runner import run_trial
     from nnray.training.stopping import InterruptTraining
     from nnray.trial import resolve
@@ -83,7 +84,7 @@ def train_steered(
         raise  # Tune starts the trial again, as if this process had died
     except Exception as error:  # not the trial's own failure: a module that this host lacks, a full disk
         line = " ".join(f"{type(error).__name__}: {error}".split())
-        result = {"outcome": "failed", "error": line, "done": True}
+        result = {"outcome": "failed", "error": line, "cause": cause_of(error), "done": True}
     else:
         result = {"outcome": outcome, "done": True}
     if not dropped:
