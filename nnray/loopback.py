@@ -1,7 +1,7 @@
 """Ray on this machine alone: what nnray starts here can be reached from nowhere else.
 
-Ray listens on the loopback interface by itself on Windows and macOS, where firewalls ask questions; elsewhere all of its
-processes would listen on all interfaces, as the nodes of a cluster must.
+Ray listens on the loopback interface by itself on Windows and macOS, where firewalls ask questions; elsewhere all of
+its processes would listen on all interfaces, as the nodes of a cluster must.
 """
 
 from __future__ import annotations
