@@ -97,7 +97,7 @@ def write_store(uri: str) -> None:
     from nnray.space import load_sweep
     from nnray.store.files.bucket import filesystem
     from nnray.store.format import settle_format
-    from nnray.store.metrics_log import append_row
+    from nnray.store.metrics_log import write_rows
     from nnray.store.record import Record, now
     from nnray.store.weights import save_weights
     from nnray.sweep.planning.plan import make_plan
@@ -108,8 +108,9 @@ def write_store(uri: str) -> None:
         plan = make_plan(load_sweep(Path("space.yaml")), store, Path.cwd())
         plan.apply()
         for trial in plan.trials:
+            rows = [{"epoch": epoch, "step": epoch, "time": time.time(), "val_acc": 0.5} for epoch in range(3)]
+            write_rows(trial.paths.metrics, rows)
             for epoch in range(3):
-                append_row(trial.paths.metrics, {"epoch": epoch, "step": epoch, "time": time.time(), "val_acc": 0.5})
                 save_weights(trial.paths.checkpoint(epoch), {"weight": torch.zeros(4)})
             signature = trial.configuration.full_signature
             Record(signature, "completed", attempts=1, started=now(), ended=now(), duration_s=1.0).write(
