@@ -1,12 +1,14 @@
 """Make tables and MLflow runs anew from the trial folders alone, for the sweeps that are named, or for all.
 
-Trials whose folders are damaged are named and left out; the exit status is 1 then.
+Trials whose folders are damaged are named and left out; the exit status is 1 then. With --verify nothing is made: every
+file of the trials is read whole, weights and states to resume from as well, and each that is damaged is named.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from nnray.cli.books_lines import mlflow_lines
@@ -25,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``nnray rebuild``."""
     parser.add_argument("sweeps", metavar="SWEEP", nargs="*", help="the sweeps' names (default: all)")
     parser.add_argument("--mlflow-uri", metavar="URI", help="an MLflow server, instead of the store's own database")
+    parser.add_argument(
+        "--verify", action="store_true", help="change nothing: read every file of the trials, and name the damaged ones"
+    )
     add_store_option(parser)
 
 
@@ -42,11 +47,40 @@ def run(arguments: argparse.Namespace) -> int:
     for sweep in arguments.sweeps:
         if sweep not in listed:
             raise StoreError(f"no trial in {store.root} is listed in a sweep {sweep!r}{did_you_mean(sweep, listed)}")
+    if arguments.verify:
+        if arguments.mlflow_uri:
+            raise StoreError("--mlflow-uri: --verify looks at trial folders alone, and writes nothing")
+        return _verify(store, arguments.sweeps)
     if not arguments.sweeps:
         _remove_unlisted(store, set(listed))
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         whole = [_rebuild(store, sweep, arguments.mlflow_uri, progress) for sweep in arguments.sweeps or listed]
     return EXIT_OK if all(whole) else EXIT_INCOMPLETE
+
+
+def _verify(store: StorePaths, sweeps: Collection[str]) -> int:
+    """Name the damaged files of the trials that are listed in ``sweeps``, of all if there are none there."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from nnray.store.membership import sweeps_of, trial_folders
+    from nnray.store.verification import damages
+
+    folders = [paths for paths in trial_folders(store) if not sweeps or not set(sweeps).isdisjoint(sweeps_of(paths))]
+    damaged = 0
+    with (
+        Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress,
+        ThreadPoolExecutor() as pool,
+    ):
+        found = pool.map(lambda paths: list(damages(paths)), folders)
+        for paths, lines in zip(folders, progress.track(found, len(folders), description="verify"), strict=True):
+            damaged += bool(lines)
+            for line in lines:
+                print(f"nnray: trial {paths.signature}: {line}", file=sys.stderr)
+    print(f"{len(folders)} trials verified, {damaged} of them damaged")
+    return EXIT_INCOMPLETE if damaged else EXIT_OK
 
 
 def _remove_unlisted(store: StorePaths, listed: set[str]) -> None:
