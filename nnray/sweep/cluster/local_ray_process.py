@@ -27,7 +27,10 @@ def main() -> None:
     told = os.dup(1)
     os.dup2(2, 1)  # nothing but that line goes to the standard output
     import ray
+    from ray._private.node import Node
 
+    # Where there is no dashboard, this starts a process for Ray's usage statistics alone, and waits a second for it.
+    Node.start_api_server = lambda self, **_: None
     try:
         ray.init(
             address="local",
