@@ -59,10 +59,14 @@ class StoredTrial:
     def rows(self) -> list[Row]:
         """A row of metrics per finished epoch; raises StoreError if they are not what was written."""
         try:
-            return checked_rows(self.paths.metrics, self.record.rows)
+            count = self.record.rows
+        except StoreError:  # the record is damaged, which hides nothing else
+            return checked_rows(self.paths.metrics, None)
+        try:
+            return checked_rows(self.paths.metrics, count)
         except StoreError:
             record = self._read_record()  # a runner that begins anew may have said so after the first look
-            if record.rows == self.record.rows:
+            if record.rows == count:
                 raise
             return checked_rows(self.paths.metrics, record.rows)
 

@@ -12,8 +12,6 @@ from nnray.errors import StoreError
 from nnray.store.files import readable
 from nnray.store.links import check_links
 from nnray.store.membership import Membership, sweeps_of
-from nnray.store.metrics_log import checked_rows
-from nnray.store.record import readable_record
 from nnray.store.stored_trial import StoredTrial
 from nnray.store.weights import kept_epochs, load_weights
 from nnray.trial.paths import TrialPaths
@@ -45,10 +43,7 @@ def _looks(paths: TrialPaths) -> Iterator[tuple[Path, Callable[[], object]]]:
     trial = StoredTrial(paths)
     yield paths.record, lambda: trial.record
     yield paths.config, lambda: trial.config
-    if readable_record(paths) is None:
-        yield paths.metrics, partial(checked_rows, paths.metrics, None)
-    else:
-        yield paths.metrics, lambda: trial.rows
+    yield paths.metrics, lambda: trial.rows
     for sweep in sweeps_of(paths):
         yield paths.membership(sweep), partial(Membership.read, paths, sweep)
     for checkpoint in kept_epochs(paths).values():

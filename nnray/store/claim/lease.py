@@ -19,6 +19,7 @@ import contextlib
 import errno
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -208,7 +209,7 @@ class _StoreClocks:
     def now(self, folder: Path) -> float:
         """Return the time at which ``folder`` is kept, or a bit less: never more."""
         key = _device(folder)
-        ahead, asked = self._ahead.get(key, (0.0, -_CLOCK_HOLDS_S))
+        ahead, asked = self._ahead.get(key, (0.0, -math.inf))
         if _elapsed() - asked >= _CLOCK_HOLDS_S:
             try:
                 time_there = store_clock(folder)
