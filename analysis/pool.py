@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
+from analysis.memory import freed_memory_kept, keep_freed_memory
 from nnray.errors import AnalysisError, NnrayError
 from nnray.loopback import on_loopback
 from nnray.redaction import masked_text
@@ -105,23 +106,31 @@ class _Here:
     def work_through(
         self, tasks: Sequence[Task], make_work: Callable[..., Work], shared: tuple[Any, ...] = ()
     ) -> Iterator[Done[Task]]:
-        work = make_work(*shared)
-        for task in tasks:
-            with _one_thread():
-                value, error = _attempt(work, task)
-            yield Done(task, value, error)
+        with freed_memory_kept():
+            work, threads = make_work(*shared), _Threads()
+            for task in tasks:
+                with threads.only_one():
+                    value, error = _attempt(work, task)
+                yield Done(task, value, error)
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+class _Threads:
     """The number of threads changes the last bits of a result."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):  # NumPy's and scikit-learn's
-            yield
-    finally:
-        torch.set_num_threads(threads)
+
+    def __init__(self) -> None:
+        self._modules = 0
+
+    @contextlib.contextmanager
+    def only_one(self) -> Iterator[None]:
+        if len(sys.modules) != self._modules:  # to look for libraries takes milliseconds
+            self._libraries, self._modules = ThreadpoolController(), len(sys.modules)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with self._libraries.limit(limits=1):  # NumPy's and scikit-learn's
+                yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def _attempt(work: Work, task: Any) -> tuple[Any, str | None]:
@@ -142,6 +151,7 @@ class _Worker:
         sys.path[:0] = [entry for entry in path if entry not in sys.path]
         torch.set_num_threads(1)
         threadpool_limits(1)
+        keep_freed_memory()
 
     def prepare(self, make_work: Callable[..., Work], *shared: Any) -> None:
         self._work = make_work(*shared)

@@ -7,12 +7,13 @@ memory    the most private memory that an actor has at once (``Private_*`` in ``
           times a second), for each number of networks, on one actor; with ``--memory`` bytes for products
 speed     the clock's and the actors' processor time on one actor and on two, each with one thread, from when a tenth of
           the networks are done, so that no start of processes counts, to the table on disk; and the share that the
-          busier of the two had
+          busier of the two had; ``--speed ROUNDS`` measures it alone, one actor and two in turn
 killed    two actors, one of which gets SIGKILL when half of the networks are done: whether the table is the same
 
 Linux only.
 
     python benchmarks/analysis_networks.py --json analysis_networks.json
+    python benchmarks/analysis_networks.py --speed 2
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import os
 import platform
 import shutil
 import signal
+import statistics
 import sys
 import tempfile
 import threading
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=256, help="how many (default: %(default)s)")
     parser.add_argument("--side", type=int, default=32, help="pixels along a side of an image (default: %(default)s)")
     parser.add_argument("--memory", type=int, default=16_000_000, help="bytes for products (default: %(default)s)")
+    parser.add_argument("--speed", type=int, metavar="ROUNDS", help="nothing but the speed, in so many rounds")
     options = parser.parse_args()
     if not Path("/proc/self/smaps_rollup").exists():
         parser.error("memory is read from /proc, which only Linux has")
@@ -67,7 +70,7 @@ def main() -> None:
 
     images = torch.randn(options.images, 3, options.side, options.side, generator=torch.Generator().manual_seed(0))
     counts = sorted(int(word) for word in options.networks.split(","))
-    loads = [os.getloadavg()[0]]
+    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         make_networks(store, counts[-1], options.side)
@@ -76,38 +79,58 @@ def main() -> None:
         ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=200_000_000, log_to_driver=False)
         try:
             job = Job(networks, images, options.memory)
-            memory = []
-            for count in counts:
-                one = job.run(count, actors=1)
-                memory.append({"networks": count, "peak_bytes": one["peak_bytes"], "seconds": one["seconds"]})
-                print(f"{count} networks on one actor: {one['peak_bytes'] / 1e6:.0f} MB, {one['seconds']:.1f} s")
-                loads.append(os.getloadavg()[0])
-            two = job.run(counts[-1], actors=2)
-            loads.append(os.getloadavg()[0])
-            killed = job.run(counts[-1], actors=2, kill=True)
+            figures = only_speed(job, counts[-1], options.speed) if options.speed else everything(job, counts)
         finally:
             ray.shutdown()
     report = {
         "machine": {"processor": platform.processor() or platform.machine(), "system": platform.platform()},
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-        "load_average": {"before": loads[0], "highest": max(loads)},
+        "load_average": {"before": before, "after": os.getloadavg()[0]},
+        **figures,
+    }
+    print(json.dumps({key: value for key, value in report.items() if key not in ("machine", "versions")}, indent=2))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def everything(job: Job, counts: list[int]) -> dict[str, Any]:
+    """Return what memory each number of networks takes, what a second actor gains, and what comes of a killed one."""
+    memory = []
+    for count in counts:
+        one = job.run(count, actors=1)
+        memory.append({"networks": count, "peak_bytes": one["peak_bytes"], "seconds": one["seconds"]})
+        print(f"{count} networks on one actor: {one['peak_bytes'] / 1e6:.0f} MB, {one['seconds']:.1f} s", flush=True)
+    two = job.run(counts[-1], actors=2)
+    killed = job.run(counts[-1], actors=2, kill=True)
+    return {
         "memory": memory,
-        "speed": {
-            "networks": counts[-1],
-            "seconds": {"one": one["seconds"], "two": two["seconds"]},
-            "speedup": one["seconds"] / two["seconds"],
-            "processor_seconds": {"one": one["processor_seconds"], "two": two["processor_seconds"]},
-            "busier_share": max(two["processor_seconds"]) / sum(two["processor_seconds"]),
-        },
+        "speed": speed(counts[-1], one, two),
         "killed": {
             "killed": killed["killed"],
             "same_table": killed["table"] == one["table"] == two["table"],
             "errors": killed["errors"],
         },
     }
-    print(json.dumps({key: report[key] for key in ("load_average", "speed", "killed")}, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def only_speed(job: Job, count: int, rounds: int) -> dict[str, Any]:
+    """Return what a second actor gains in each round, and the median."""
+    found = []
+    for _ in range(rounds):
+        found.append(speed(count, job.run(count, actors=1), job.run(count, actors=2)))
+        print(f"two actors are {found[-1]['speedup']:.2f} times as fast as one", flush=True)
+    return {"speedup": statistics.median(row["speedup"] for row in found), "rounds": found}
+
+
+def speed(count: int, one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of a run with one actor and of one with two beside each other."""
+    return {
+        "networks": count,
+        "seconds": {"one": one["seconds"], "two": two["seconds"]},
+        "speedup": one["seconds"] / two["seconds"],
+        "processor_seconds": {"one": one["processor_seconds"], "two": two["processor_seconds"]},
+        "busier_share": max(two["processor_seconds"]) / sum(two["processor_seconds"]),
+    }
 
 
 def make_networks(store: Path, count: int, side: int) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -33,31 +35,37 @@ class GrowingArrays:
 
     def __init__(self, folder: Path, samples: int) -> None:
         self._folder, self._samples = folder, samples
-        self._arrays: dict[str, np.memmap] = {}
+        self._arrays: dict[str, _Array] = {}
         self._noted = time.monotonic()
         self.done = 0
         """How many rows are there, of all layers."""
         try:
             progress = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
             for place, layer in enumerate(progress["layers"]):
-                array = np.lib.format.open_memmap(folder / f"{place}.npy", "r+")
+                path = folder / f"{place}.npy"
+                array = np.lib.format.open_memmap(path, "r+")
                 if len(array) != samples:
                     raise ValueError(f"{len(array)} rows")
-                self._arrays[layer] = array
+                self._arrays[layer] = _Array(path, array)
             self.done = min(int(progress["rows"]), samples)
         except (OSError, ValueError, KeyError, TypeError):  # not begun, or damaged
+            self.close()
             self._arrays = {}
 
     def write(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Append the same number of rows, ``(b, ...)``, to each layer."""
+        """Append the same number of rows, ``(b, ...)``, to each layer.
+
+        Raises:
+            AnalysisError: If rows are not shaped as those before.
+        """
         count = 0
         for layer, values in rows.items():
             if layer not in self._arrays:
                 path = self._folder / f"{len(self._arrays)}.npy"
                 shape = (self._samples, *values.shape[1:])
-                self._arrays[layer] = np.lib.format.open_memmap(path, "w+", values.dtype, shape)
+                self._arrays[layer] = _Array(path, np.lib.format.open_memmap(path, "w+", values.dtype, shape))
             count = len(values)
-            self._arrays[layer][self.done : self.done + count] = values
+            self._arrays[layer].write(self.done, values)
         self.done += count
         if time.monotonic() - self._noted > _NOTED_EVERY_S and self.done < self._samples:
             self._flush()
@@ -70,9 +78,39 @@ class GrowingArrays:
         (self._folder / LAYERS).write_text(json.dumps(list(self._arrays)), encoding="utf-8")
         (self._folder / _PROGRESS).unlink(missing_ok=True)
 
+    def close(self) -> None:
+        """Let go of the files."""
+        for array in self._arrays.values():
+            array.close()
+
     def _flush(self) -> None:
         for array in self._arrays.values():
             array.flush()
+
+
+class _Array:
+    """The file of an array, which is written: through a mapping, every 4 KiB would take a page fault."""
+
+    def __init__(self, path: Path, array: np.memmap) -> None:
+        self._shape, self._dtype, self._start = array.shape[1:], array.dtype, array.offset
+        self._file = path.open("r+b")
+
+    def write(self, row: int, values: np.ndarray) -> None:
+        if (values.shape[1:], values.dtype) != (self._shape, self._dtype):
+            raise AnalysisError(
+                f"a layer has {self._shape} values of {self._dtype} for an image of one minibatch, and "
+                f"{values.shape[1:]} of {values.dtype} for one of another"
+            )
+        self._file.seek(self._start + row * math.prod(self._shape) * self._dtype.itemsize)
+        self._file.write(np.ascontiguousarray(values).data)
+
+    def flush(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # of a full disk, which has been told of
+            self._file.close()
 
 
 @contextlib.contextmanager
@@ -87,8 +125,8 @@ def growing_arrays(place: Path, samples: int) -> Iterator[GrowingArrays]:
         AnalysisError: If the folder cannot be written.
     """
     beside, claim = _taken_over(place) or _begun(place)
+    arrays = GrowingArrays(beside, samples)
     try:
-        arrays = GrowingArrays(beside, samples)
         yield arrays
         arrays.finish()
         with contextlib.suppress(OSError):  # another command with the same job was faster
@@ -101,6 +139,7 @@ def growing_arrays(place: Path, samples: int) -> Iterator[GrowingArrays]:
         shutil.rmtree(beside, ignore_errors=True)
         raise
     finally:
+        arrays.close()
         claim.release()
     shutil.rmtree(beside, ignore_errors=True)
 
