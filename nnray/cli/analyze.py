@@ -91,6 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"arrays: {shown(result.folder)}", markup=False, soft_wrap=True)
     else:
         failed = _tell(arguments.what, result, result.errors.to_dict("records"), console)
+    if arguments.what == "stitch" and result["error"].notna().all():  # of some it says that they do not go together
+        raise AnalysisError(f"no combination could be made: {result['error'].iloc[0]}")
     if arguments.plot:
         result.save(arguments.plot)
         console.print(f"picture: {arguments.plot}", markup=False, soft_wrap=True)

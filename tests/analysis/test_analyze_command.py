@@ -88,6 +88,15 @@ def test_stitching(store):
     assert table["relative_accuracy"].between(0, 1.5).all()
 
 
+def test_a_stitching_of_which_nothing_comes_is_told(store, capsys):
+    words = ["analyze", "stitch", "--sweep", "small", "--where", "model == 'nnray.models.MLP'", "--layers", "linear"]
+    assert main([*words, "--every-pair", "--stages", "random", "--name", "s"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no combination could be made: " in line
+    assert "'linear'" in line
+    assert pd.read_parquet(store / "analysis/s/result.parquet")["error"].notna().all()
+
+
 def test_every_argument_of_stitching_has_an_option(store, capsys):
     words = ["analyze", "stitch", "--sweep", "small", "--where", "model == 'nnray.models.MLP'", "--layers", "flatten"]
     words += ["--kinds", "affine,low-rank", "--rank", "2,4", "--stages", "identity,trained", "--every-pair", "-n", "50"]
