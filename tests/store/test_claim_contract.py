@@ -168,17 +168,20 @@ def test_a_file_is_created_by_one_of_many(start: Start, root: Path) -> None:
 def test_a_reader_finds_the_old_file_or_the_new_one(start: Start, root: Path) -> None:
     write_text(root / "file", "\n".join(["-1"] * 2000))
     writers = [start(), start()]
-    for writer in writers:
-        writer.tell("replace", root / "file", 50)
     reads, seen = 0, set()
-    while reads < 100 or (len(seen) < 3 and reads < 100_000):
-        lines = (root / "file").read_text().split("\n")
-        assert len(lines) == 2000
-        assert len(set(lines)) == 1
-        seen.add(lines[0])
-        reads += 1
-    for writer in writers:
-        writer.answer()
+    while reads < 100 or (len(seen) < 3 and reads < 100_000):  # on a busy machine, until it has a turn between theirs
+        for writer in writers:
+            writer.tell("replace", root / "file", 50)
+        last = ""
+        for _ in range(1000):
+            if last == "49" and reads >= 100:
+                break
+            last, *lines = (root / "file").read_text().split("\n")
+            assert lines == [last] * 1999
+            seen.add(last)
+            reads += 1
+        for writer in writers:
+            writer.answer()
     assert len(seen) > 2
 
 

@@ -107,13 +107,17 @@ class Sender:
         return self.missed(sweep)
 
     def missed(self, sweep: str, reason: str | None = None) -> dict[str, str]:
-        """Return the trials of ``sweep`` that wait, with why: by themselves, for all, or else ``reason``."""
-        reason = self.trouble or reason or f"{self.place.shown} has not been asked yet"
+        """Return the trials of ``sweep`` that MLflow misses, with why: by themselves, for all, or else ``reason``.
+
+        What waits for none of these was put there by another process since, which will send it.
+        """
+        reason = self.trouble or reason
         try:
             waiting = self.queue.waiting(sweep)
         except ConnectionError:  # the store itself is away, as its tables tell; what waits stays
             return {}
-        return {name: self._refused.get((sweep, name), reason) for name in sorted(waiting)}
+        reasons = {name: self._refused.get((sweep, name), reason) for name in sorted(waiting)}
+        return {name: why for name, why in reasons.items() if why is not None}
 
     def retire(self, sweep: str, keep: Collection[str]) -> None:
         """Take the runs of trials that are not in ``keep`` off the list of the store's own database.
