@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from fsspec.asyn import sync_wrapper  # type: ignore[import-untyped]
 from s3fs import S3FileSystem
 
 from nnray.store.files.bucket import is_away, reason
@@ -37,6 +38,8 @@ class PatientS3(S3FileSystem):
 
     async def _call_s3(self, method: str, *arguments: Any, **named: Any) -> Any:
         return await self._patiently(super()._call_s3, method, *arguments, **named)
+
+    call_s3 = sync_wrapper(_call_s3)  # the inherited one calls the inherited method
 
     async def _cat_file(self, path: str, **named: Any) -> Any:
         return await self._patiently(super()._cat_file, path, **named)  # the answer, too, may break off
