@@ -127,12 +127,23 @@ class Proxy:
                     threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
 
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError), source, target:
-            while data := source.recv(1 << 16):
-                if self.down:
-                    self.refused += 1
-                    return
-                if self.deaf is not None:
-                    header = self.deaf.encode()
-                    data = data.replace(header, b"X-" + header[2:])
-                target.sendall(data)
+        with source, target, contextlib.ExitStack() as stack:
+            for end in (source, target):  # closing alone would not wake the thread that reads the other way
+                stack.callback(_shut_down, end)
+            with contextlib.suppress(OSError):
+                self._pass_all_on(source, target)
+
+    def _pass_all_on(self, source: socket.socket, target: socket.socket) -> None:
+        while data := source.recv(1 << 16):
+            if self.down:
+                self.refused += 1
+                return
+            if self.deaf is not None:
+                header = self.deaf.encode()
+                data = data.replace(header, b"X-" + header[2:])
+            target.sendall(data)
+
+
+def _shut_down(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the other side has done so
+        end.shutdown(socket.SHUT_RDWR)
