@@ -151,6 +151,8 @@ class Sender:
         if sweep not in self._mirrors:
 
             def note_all() -> None:
+                for other in self._mirrors.keys() - {sweep}:  # what it remembers may be of a database that is gone
+                    del self._mirrors[other]
                 self.queue.put(sweep, [folder.signature for folder in members(self._store, sweep)])
 
             self._mirrors[sweep] = MlflowMirror(self._store, sweep, self.place.uri, note_all)
