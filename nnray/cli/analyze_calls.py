@@ -75,7 +75,9 @@ def call_of(arguments: argparse.Namespace, against: analysis.Networks | None) ->
     """
     what = arguments.what
     for option, takers in _TAKEN_BY.items():
-        if getattr(arguments, option) not in (None, False, []) and what not in takers:
+        value = getattr(arguments, option)
+        is_given = value is not None and value is not False and value != []
+        if is_given and what not in takers:
             raise AnalysisError(f"--{option.replace('_', '-')} is not for {what}, but for {', '.join(takers)}")
     module, name = _FUNCTIONS[what]
     function = getattr(importlib.import_module(module), name)

@@ -217,6 +217,7 @@ def test_a_dry_run_names_layers_and_writes_nothing(store, capsys):
             "--against is not for cka, but for compare, weights, connectivity, ntk, stitch",
         ),
         (["figures", "--train-lr", "0.1"], "--train-lr is not for figures, but for stitch, frankenstein"),
+        (["cka", "--ridge", "0"], "--ridge is not for cka, but for stitch, frankenstein"),
         (["stitch", "--rank", "1;2"], "--rank: '1;2' is no list of whole numbers such as 2,4,8"),
         (["stitch", "--kinds", "afine"], "did you mean 'affine'"),
         (["stitch", "--train-lr", "-1", "--dry-run"], "lr is -1.0, where 0 or more is expected"),
