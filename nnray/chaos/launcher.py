@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -101,7 +101,8 @@ class Launcher:
 
     def start(self, words: Sequence[str], log: Path, meddling: Meddling | None = None) -> Command:
         """Start ``nnray WORDS`` in the folder of ``log``, which is written anew."""
-        process = self.context.Process(target=_run, args=(self._main, tuple(words), log, meddling), daemon=False)
+        arguments = (self._main, tuple(words), log, meddling, dict(os.environ))  # the server has that of its own start
+        process = self.context.Process(target=_run, args=arguments, daemon=False)
         process.start()
         return Command(tuple(words), log, process)
 
@@ -136,9 +137,13 @@ def end(pid: int, number: signal.Signals) -> bool:
     return True
 
 
-def _run(main: Main, words: tuple[str, ...], log: Path, meddling: Meddling | None) -> None:
+def _run(
+    main: Main, words: tuple[str, ...], log: Path, meddling: Meddling | None, environment: Mapping[str, str]
+) -> None:
     os.setsid()
     os.chdir(log.parent)
+    os.environ.clear()
+    os.environ.update(environment)
     os.environ["NO_COLOR"], os.environ["COLUMNS"] = "1", "200"
     signal.signal(signal.SIGINT, signal.default_int_handler)  # one in the background would ignore Ctrl-C
     sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115
