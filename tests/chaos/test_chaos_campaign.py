@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from commands import nnray
-from object_store import ObjectStore
 
 from nnray.chaos import FAULTS, Campaign, Episode, run_campaign
 from nnray.chaos.file_operations import Meddling, operations_of
@@ -82,16 +81,6 @@ def test_a_space_that_fails_by_itself_is_refused(tmp_path: Path) -> None:
 def test_a_misspelt_fault_is_named(tmp_path: Path) -> None:
     with pytest.raises(SpaceError, match="there is no fault 'runer'; did you mean 'runner'"):
         Campaign(tmp_path, faults=("runer",))
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        server = ObjectStore()
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        yield server.bucket()
-        server.stop()
 
 
 def test_a_store_in_a_bucket(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
