@@ -81,7 +81,7 @@ def test_nothing_that_varies():
         ({"name": "nevergrad", "optimizer": "PSO"}, "nevergrad (PSO)"),
         (OptunaSearch(), "OptunaSearch"),
     ],
-    ids=str,
+    ids=["random", "optuna", "nevergrad", "object"],
 )
 def test_titles(search, title):
     assert describe(search) == title

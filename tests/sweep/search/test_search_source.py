@@ -357,7 +357,7 @@ def test_a_trial_that_another_command_trains_is_told_when_it_has_ended(store):
         ({"space": {"model.width": grid(8, "x")}}, ConfigurationError, "width"),
         ({"space": {"optimizer.lr": 0.1}}, SpaceError, "nothing varies"),
     ],
-    ids=str,
+    ids=["no budget", "replicates", "unknown search", "unknown key", "wrong type", "nothing varies"],
 )
 def test_mistakes_are_found_before_anything_is_written(store, fields, error, message):
     with pytest.raises(error, match=message):
