@@ -8,7 +8,6 @@ import os
 os.environ.update({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
 os.environ.update({"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0"})
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from commands import forkserver
 from object_store import ObjectStore
 
 from nnray.trial.paths import StorePaths
@@ -52,9 +52,7 @@ def bucket(object_store: ObjectStore) -> str:
 @pytest.fixture(scope="session")
 def processes() -> BaseContext:
     """What makes fresh processes that have PyTorch and Lightning loaded."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["user_code", "nnray.training.runner", "nnray.trial.components"])
-    return context
+    return forkserver()
 
 
 @pytest.fixture(scope="session")

@@ -159,7 +159,6 @@ def test_killed_in_the_middle_and_run_again(tmp_path: Path) -> None:
     )
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    process.stdout.close()  # Ray's processes hold the other end a little longer
     assert 2 <= completed(store) < 6
     assert len(table(tmp_path, "trials")) == 6  # readable also now
 
