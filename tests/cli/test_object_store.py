@@ -97,6 +97,7 @@ def test_a_killed_trial_ends_with_the_same_bits_as_one_on_a_disk(
     status, output = nnray(tmp_path, *words, "--store", bucket, **object_store.environment)
     assert status == 0, output
     assert ": resuming" in output or "being trained by another command" in output
+    assert not [log for log in files.path_of(bucket).glob("trials/*/log.txt") if "begins anew" in log.read_text()]
     assert nnray(tmp_path, *words, "--store", "folder")[0] == 0
     assert weights(bucket) == weights(str(tmp_path / "folder"))
     assert library.open(bucket).metrics("single")["epoch"].tolist() == list(range(5))
