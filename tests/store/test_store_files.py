@@ -179,6 +179,26 @@ def test_a_local_file_for_libraries_that_want_one(folder: Path) -> None:
     assert local.exists() == (local == folder / "a.safetensors")
 
 
+def test_a_file_that_is_replaced_while_it_is_opened_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a file system in user space answers between the looking up and the opening."""
+    real, calls = Path.open, 0
+
+    def missing_at_first(path: Path, *arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return real(path, *arguments)
+
+    (tmp_path / "record.json").write_text("{}")
+    (tmp_path / "leads nowhere").symlink_to(tmp_path / "nothing")
+    monkeypatch.setattr(Path, "open", missing_at_first)
+    assert files.read_bytes(tmp_path / "record.json") == b"{}"
+    for name in ("nothing", "leads nowhere", "nothing/record.json"):
+        with pytest.raises(FileNotFoundError):
+            files.read_at_most(tmp_path / name, 10)
+
+
 def test_names_of_objects_are_those_of_paths() -> None:
     path = ObjectPath("s3://bucket/store/trials/0123/record.json")
     assert str(path) == "s3://bucket/store/trials/0123/record.json"
