@@ -34,7 +34,7 @@ sweep = Sweep(name="seeds", base="base.yaml", space={"seed": grid(range(2))})
 """
 HASTE = """
 from nnray.store.files import bucket
-bucket.PATIENCE_S = 1.0
+bucket.PATIENCE_S, bucket._ANSWER_S = 1.0, 1
 """
 AWAY_S = 4.0
 """Longer than a lease lasts here, and than several requests wait for an answer."""
@@ -184,7 +184,7 @@ def test_one_that_stays_away_ends_a_sweep_on_ray_whose_workers_give_up_first(
 ) -> None:
     callbacks = "callbacks: [{class_path: user_code.Impatient}, "
     (tmp_path / "base.yaml").write_text(CONFIG.replace("callbacks: [", callbacks))
-    _make_haste(tmp_path, monkeypatch, 6.0)
+    _make_haste(tmp_path, monkeypatch, 4.0)
     words = ["sweep", "space.py", "--store", bucket]
     ended = threading.Event()
 
@@ -197,7 +197,7 @@ def test_one_that_stays_away_ends_a_sweep_on_ray_whose_workers_give_up_first(
     assert error.endswith("; nothing is lost, run it again when the store is back\n")
     assert "Traceback" not in error
 
-    assert main(words) == 0
+    assert main([*words, "--in-process"]) == 0
     assert [status for status, _, _ in _attempts(bucket)] == ["completed"] * 2
     assert {cause for _, _, former in _attempts(bucket) for cause in former} <= {"lost"}
     assert _rows(bucket) == [list(range(4))] * 2
