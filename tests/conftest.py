@@ -70,8 +70,8 @@ def in_child(processes: BaseContext) -> Callable[..., int]:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[str]:
-    """One Ray instance for the whole test run; its address."""
+def ray_session(object_store: ObjectStore) -> Iterator[str]:
+    """One Ray instance for the whole test run, whose workers know the object store; its address."""
     os.environ["PYTHONPATH"] = os.pathsep.join([str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")])
     import ray
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from uuid import uuid4
 
@@ -22,7 +23,8 @@ class ObjectStore:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        program = str(Path(__file__).with_name("moto_server.py"))
+        command = [sys.executable, program, "-H", "127.0.0.1", "-p", str(self.port)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + 60
         while not self._answers():
@@ -78,12 +80,14 @@ class Proxy:
     Attributes:
         down: Whether connections are cut.
         deaf: A condition under which an object is put, and which gets lost on the way: ``If-None-Match``, ``If-Match``.
+        deaf_in: The requests in which it gets lost: those that have this in them.
         refused: How many connections were cut.
     """
 
     def __init__(self, server: ObjectStore) -> None:
         self.down, self.refused = False, 0
         self.deaf: str | None = None
+        self.deaf_in = ""
         self._server = server
         self._port = 0
         self._listen()
@@ -138,7 +142,7 @@ class Proxy:
             if self.down:
                 self.refused += 1
                 return
-            if self.deaf is not None:
+            if self.deaf is not None and self.deaf_in.encode() in data:
                 header = self.deaf.encode()
                 data = data.replace(header, b"X-" + header[2:])
             target.sendall(data)

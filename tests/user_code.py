@@ -297,6 +297,16 @@ class Slow(pl.Callback):
         time.sleep(self.seconds)
 
 
+class Impatient(pl.Callback):
+    """Lets this process wait for an object store that is away for a second, and for each answer as long."""
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        from nnray.store.files import bucket
+
+        bucket.PATIENCE_S, bucket._ANSWER_S = 1.0, 1
+        bucket._connected.cache_clear()
+
+
 class RaisesOnce(pl.Callback):
     """Fails the first trial that it is a part of in a process."""
 

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from nnray.errors import StoreError
+from nnray.store.files import read_bytes
 from nnray.store.listed_trial import plain
 from nnray.store.stored_trial import StoredTrial
 from nnray.trial.merging import flatten
@@ -49,7 +50,7 @@ def read_flat_config(paths: TrialPaths) -> FlatConfig:
 def _parts(paths: TrialPaths) -> list[tuple[tuple[str, Any], ...]] | None:
     """Return the flat parts of a file of plain YAML, None if the file isn't that."""
     try:
-        content = paths.config.read_bytes()
+        content = read_bytes(paths.config)
         text = content.decode()
     except (OSError, UnicodeDecodeError):
         return None

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nnray.errors import StoreError
-from nnray.store.files import Fence, is_object, unfenced, write_bytes
+from nnray.store.files import Fence, is_object, read_bytes, unfenced, write_bytes
 from nnray.store.metrics_lines import Row, decode, encode
 
 ROW_KEYS = ("epoch", "step", "time")
@@ -116,7 +116,7 @@ def checked_rows(path: Path, count: int | None) -> list[Row]:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except FileNotFoundError:
         return b""
 

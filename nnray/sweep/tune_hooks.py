@@ -90,7 +90,8 @@ class QueueSearcher(NotSaved, Searcher):
                 self._observer.left(trial, "disk full, waits for room")
                 return
             if again is not None and cause != "disk-full":
-                note_attempt(trial.paths, cause)
+                with contextlib.suppress(ConnectionError):  # the command's next look at the store tells that it is away
+                    note_attempt(trial.paths, cause)
                 self._queue.try_again(again)
                 self._observer.left(trial, f"{cause}, to be tried again")
                 return
@@ -159,12 +160,14 @@ class Messenger(NotSaved, Callback):
 
 def _record_failure(trial: PlannedTrial, error: str, cause: Cause) -> None:
     """Record the failure of a trial whose worker could not do it itself."""
-    claim = Claim.acquire(trial.paths.claim)
-    if claim is None:
-        return
-    with claim, contextlib.suppress(OSError, StoreError):  # the disk may be what failed, or the record itself
-        record = Record.read(trial.paths.record) or Record(signature=trial.configuration.full_signature)
-        if record.status in ("pending", "running"):
+    with contextlib.suppress(OSError, StoreError):  # the store may be what failed, or the record itself
+        claim = Claim.acquire(trial.paths.claim)
+        if claim is None:
+            return
+        with claim:
+            record = Record.read(trial.paths.record) or Record(signature=trial.configuration.full_signature)
+            if record.status not in ("pending", "running"):
+                return
             crash = crash_told_in(trial.paths.crash)
             failed = dataclasses.replace(
                 record, status="failed", ended=now(), error=error, traceback=crash, cause=cause

@@ -194,6 +194,8 @@ def read_resume_state(path: Path) -> dict[str, Any] | None:
         with zipfile.ZipFile(source) as archive:
             if archive.testzip() is not None:
                 return None
+        if not isinstance(source, Path):
+            source.seek(0)  # PyTorch reads from where zipfile has stopped
         state = torch.load(source, map_location="cpu", weights_only=True)
     except _UNREADABLE:
         return None

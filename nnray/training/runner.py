@@ -153,7 +153,7 @@ def _run_claimed(
         record = dataclasses.replace(record, history=[])
     record.write(paths.record, fence)
     try:
-        record = carry_out_exploit(paths, record)
+        record = carry_out_exploit(paths, record, fence)
     except StoreError as error:
         _failed(record, error, paths).write(paths.record, fence)
         raise

@@ -18,6 +18,7 @@ from nnray.cli.main import main
 from nnray.store import files
 from nnray.store.claim import lease
 from nnray.store.files import bucket as connection
+from nnray.store.metrics_log import read_rows
 from nnray.store.record import Record
 from nnray.trial.paths import StorePaths, TrialPaths
 
@@ -33,7 +34,7 @@ sweep = Sweep(name="seeds", base="base.yaml", space={"seed": grid(range(2))})
 """
 HASTE = """
 from nnray.store.files import bucket
-bucket.PATIENCE_S = 1.0
+bucket.PATIENCE_S, bucket._ANSWER_S = 1.0, 1
 """
 AWAY_S = 4.0
 """Longer than a lease lasts here, and than several requests wait for an answer."""
@@ -90,6 +91,10 @@ def _attempts(store: str) -> list[tuple[str, int, list[str]]]:
     return [(record.status, record.attempts, record.former_attempts) for record in records if record is not None]
 
 
+def _rows(store: str) -> list[list[int]]:
+    return [[row["epoch"] for row in read_rows(paths.metrics)] for paths in _trials(store)]
+
+
 def _while_it_trains(
     store: str, away: Callable[[], AbstractContextManager[None]], wait: Callable[[], object]
 ) -> threading.Thread:
@@ -103,6 +108,13 @@ def _while_it_trains(
     thread = threading.Thread(target=leave, daemon=True)
     thread.start()
     return thread
+
+
+def _make_haste(folder: Path, monkeypatch: pytest.MonkeyPatch, patience_s: float) -> None:
+    """Let this process wait for so long only, and the bookkeeper's for a second."""
+    monkeypatch.setattr(connection, "PATIENCE_S", patience_s)
+    (folder / "sitecustomize.py").write_text(HASTE)
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{ENVIRONMENT['PYTHONPATH']}")
 
 
 @pytest.mark.parametrize("how", ["hangs", "refuses"])
@@ -140,9 +152,7 @@ def test_one_that_stays_away_ends_the_command_and_the_next_one_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     _go_through(proxy, monkeypatch)
-    monkeypatch.setattr(connection, "PATIENCE_S", 1.0)
-    (tmp_path / "sitecustomize.py").write_text(HASTE)  # for the bookkeeper's process
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ENVIRONMENT['PYTHONPATH']}")
+    _make_haste(tmp_path, monkeypatch, 1.0)
     words = ["sweep", "space.py", "--in-process", "--store", bucket]
     ended = threading.Event()
 
@@ -161,3 +171,33 @@ def test_one_that_stays_away_ends_the_command_and_the_next_one_goes_on(
     assert _attempts(bucket).count(("completed", 1, [])) == 1
     assert _attempts(bucket).count(("completed", 2, ["lost"])) == 1
     assert _weights(bucket) == undisturbed
+
+
+@pytest.mark.filterwarnings("default")  # Ray's and Tune's own, in this very process
+def test_one_that_stays_away_ends_a_sweep_on_ray_whose_workers_give_up_first(
+    tmp_path: Path,
+    bucket: str,
+    object_store: ObjectStore,
+    ray_session: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    callbacks = "callbacks: [{class_path: user_code.Impatient}, "
+    (tmp_path / "base.yaml").write_text(CONFIG.replace("callbacks: [", callbacks))
+    _make_haste(tmp_path, monkeypatch, 4.0)
+    words = ["sweep", "space.py", "--store", bucket]
+    ended = threading.Event()
+
+    thread = _while_it_trains(bucket, object_store.hanging, ended.wait)
+    status = main(words)
+    ended.set()
+    thread.join()
+    error = capsys.readouterr().err
+    assert status == 2
+    assert error.endswith("; nothing is lost, run it again when the store is back\n")
+    assert "Traceback" not in error
+
+    assert main([*words, "--in-process"]) == 0
+    assert [status for status, _, _ in _attempts(bucket)] == ["completed"] * 2
+    assert {cause for _, _, former in _attempts(bucket) for cause in former} <= {"lost"}
+    assert _rows(bucket) == [list(range(4))] * 2

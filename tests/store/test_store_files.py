@@ -6,13 +6,18 @@ import os
 import pickle
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from object_store import ObjectStore, Proxy
 
 from nnray.store import files
-from nnray.store.files import ObjectPath
+from nnray.store.claim import ClaimLostError
+from nnray.store.files import ObjectPath, conditional, in_parts
+from nnray.store.files import bucket as connection
+from nnray.store.files.bucket import filesystem
 
 
 @pytest.fixture(params=["disk", "bucket"])
@@ -174,6 +179,26 @@ def test_a_local_file_for_libraries_that_want_one(folder: Path) -> None:
     assert local.exists() == (local == folder / "a.safetensors")
 
 
+def test_a_file_that_is_replaced_while_it_is_opened_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a file system in user space answers between the looking up and the opening."""
+    real, calls = Path.open, 0
+
+    def missing_at_first(path: Path, *arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return real(path, *arguments)
+
+    (tmp_path / "record.json").write_text("{}")
+    (tmp_path / "leads nowhere").symlink_to(tmp_path / "nothing")
+    monkeypatch.setattr(Path, "open", missing_at_first)
+    assert files.read_bytes(tmp_path / "record.json") == b"{}"
+    for name in ("nothing", "leads nowhere", "nothing/record.json"):
+        with pytest.raises(FileNotFoundError):
+            files.read_at_most(tmp_path / name, 10)
+
+
 def test_names_of_objects_are_those_of_paths() -> None:
     path = ObjectPath("s3://bucket/store/trials/0123/record.json")
     assert str(path) == "s3://bucket/store/trials/0123/record.json"
@@ -206,3 +231,51 @@ def test_an_object_is_opened_to_be_read_alone(bucket: str) -> None:
 def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
     with pytest.raises(FileNotFoundError, match=r"bucket does not exist: 's3://no-such-bucket/a'"):
         ObjectPath("s3://no-such-bucket/a").write_text("")
+
+
+@pytest.fixture(params=["heeds", "does not heed"])
+def large(request: pytest.FixtureRequest, bucket: str, object_store: ObjectStore) -> Iterator[ObjectPath]:
+    """An object, where everything is large, of a server that heeds conditions of parts, or does not."""
+    with Proxy(object_store) as proxy, pytest.MonkeyPatch.context() as patch:
+        if request.param == "does not heed":
+            proxy.deaf, proxy.deaf_in = "If-Match", "uploadId="
+        patch.setenv("AWS_ENDPOINT_URL", proxy.environment["AWS_ENDPOINT_URL"])
+        patch.setattr(conditional, "LARGEST", 0)
+        patch.setattr(in_parts, "PART", 5 << 20)
+        connection._connected.cache_clear()
+        path = ObjectPath(bucket) / "resume.ckpt"
+        path.write_bytes(b"old")
+        yield path
+    connection._connected.cache_clear()
+
+
+def test_a_large_object_is_put_under_a_condition(
+    large: ObjectPath, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    heeds = "does not" not in request.node.name
+    content = os.urandom(11 << 20)
+    with files.replacing(large, lambda: None) as local:
+        local.write_bytes(content)
+    assert large.read_bytes() == content
+    assert names(large.parent) == ["resume.ckpt"]
+    assert str(conditional.tag_of(large)).endswith('-3"') == heeds  # of three parts
+    (tmp_path / "another").write_bytes(b"another")
+    assert not conditional.put_new(large, tmp_path / "another")
+    assert large.read_bytes() == content
+
+    asked = []
+
+    def fence() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise ClaimLostError("it is lost")
+        large.write_bytes(b"a successor's")  # between the check and the request
+
+    def replace() -> None:
+        with files.replacing(large, fence) as local:
+            local.write_bytes(b"late")
+
+    with pytest.raises(ClaimLostError):
+        replace()
+    assert large.read_bytes() == b"a successor's"
+    assert filesystem().call_s3("list_multipart_uploads", Bucket=large.place["Bucket"]).get("Uploads", []) == []

@@ -11,6 +11,7 @@ import pytest
 import torch
 from trials import configured, train
 
+from nnray.store.files import path_of, replacing
 from nnray.store.metrics_log import checked_rows, read_rows
 from nnray.store.record import Record
 from nnray.training.resume import FORMAT, read_resume_state
@@ -28,6 +29,15 @@ def test_a_flipped_bit_is_not_continued_from(tmp_path: Path) -> None:
         refused += read is None
         assert read is None or (torch.equal(read["weight"], state["weight"]) and read["groups"] == state["groups"])
     assert refused > len(whole) / 6  # the rest is padding between the archive's members
+
+
+def test_a_state_in_a_bucket_is_read(bucket: str) -> None:
+    path = path_of(bucket) / "resume.ckpt"
+    with replacing(path) as local:
+        torch.save({"format": FORMAT, "weight": torch.arange(100.0)}, local)
+    state = read_resume_state(path)
+    assert state is not None
+    assert torch.equal(state["weight"], torch.arange(100.0))
 
 
 @pytest.mark.parametrize("damage", ["cut short", "empty", "a flipped bit in the weights"])

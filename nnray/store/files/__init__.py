@@ -13,7 +13,7 @@ from nnray.store.files.folders import folder_names, move_folder, write_folder
 from nnray.store.files.object_path import ObjectPath, is_local, is_object
 from nnray.store.files.places import check_exclusive, check_reachable, on_this_machine, path_of, shown
 from nnray.store.files.ranges import read_ranges
-from nnray.store.files.reading import local_file, read_at_most, readable
+from nnray.store.files.reading import local_file, read_at_most, read_bytes, readable
 from nnray.store.files.removing import remove, remove_leftovers, remove_tree
 from nnray.store.files.spool import Spool, local_twin, spooled
 from nnray.store.files.writing import (
@@ -48,6 +48,7 @@ __all__ = [
     "path_of",
     "place_copy",
     "read_at_most",
+    "read_bytes",
     "read_ranges",
     "readable",
     "remove",

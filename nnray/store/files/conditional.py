@@ -7,26 +7,30 @@ object says, in its metadata, which request wrote it.
 from __future__ import annotations
 
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from nnray.store.files.bucket import filesystem, http_status, os_errors
+from nnray.store.files.in_parts import heeds_conditions_of_parts, put_in_parts
 from nnray.store.files.object_path import ObjectPath
 
 LARGEST = 100 << 20
-"""Bytes of an object that is put by one request; larger ones go in parts, and may not be put under a condition."""
+"""Bytes of a file that is put by one request; larger ones go in parts, if the server heeds conditions there, too."""
+Content = bytes | Path
+"""What to put, or the local file that holds it."""
 _CONFLICTS = 5
 _WRITER = "nnray-writer"
 
 
-def put_new(path: ObjectPath, data: bytes) -> bool:
+def put_new(path: ObjectPath, content: Content) -> bool:
     """Put an object unless there is one; return whether it was put."""
-    return _put(path, data, IfNoneMatch="*")
+    return _put(path, content, IfNoneMatch="*")
 
 
-def put_over(path: ObjectPath, data: bytes, tag: str | None) -> bool:
+def put_over(path: ObjectPath, content: Content, tag: str | None) -> bool:
     """Replace the object whose ETag is ``tag`` (None: that is not there); return whether it was still that one."""
-    return put_new(path, data) if tag is None else _put(path, data, IfMatch=tag)
+    return put_new(path, content) if tag is None else _put(path, content, IfMatch=tag)
 
 
 def tag_of(path: ObjectPath) -> str | None:
@@ -35,12 +39,11 @@ def tag_of(path: ObjectPath) -> str | None:
     return None if head is None else head["ETag"]
 
 
-def _put(path: ObjectPath, data: bytes, **condition: str) -> bool:
+def _put(path: ObjectPath, content: Content, **condition: str) -> bool:
     writer = uuid4().hex
     for _ in range(_CONFLICTS):
         try:
-            with os_errors(path):
-                filesystem().call_s3("put_object", **_place(path), Body=data, Metadata={_WRITER: writer}, **condition)
+            _send(path, content, {_WRITER: writer}, **condition)
         except OSError as error:
             status = http_status(error)
             if status == HTTPStatus.CONFLICT:  # another one is being answered just now: nothing is decided yet
@@ -53,14 +56,19 @@ def _put(path: ObjectPath, data: bytes, **condition: str) -> bool:
     return False
 
 
+def _send(path: ObjectPath, content: Content, metadata: dict[str, str], **condition: str) -> None:
+    if isinstance(content, Path):
+        if content.stat().st_size > LARGEST and heeds_conditions_of_parts(path, *condition):
+            put_in_parts(path, content, metadata, **condition)
+            return
+        content = content.read_bytes()
+    with os_errors(path):
+        filesystem().call_s3("put_object", **path.place, Body=content, Metadata=metadata, **condition)
+
+
 def _head(path: ObjectPath) -> Any | None:
     try:
         with os_errors(path):
-            return filesystem().call_s3("head_object", **_place(path))
+            return filesystem().call_s3("head_object", **path.place)
     except FileNotFoundError:
         return None
-
-
-def _place(path: ObjectPath) -> dict[str, str]:
-    bucket, _, key = path.key.partition("/")
-    return {"Bucket": bucket, "Key": key}

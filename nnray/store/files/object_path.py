@@ -68,6 +68,12 @@ class ObjectPath:
         return str(self._path)
 
     @property
+    def place(self) -> dict[str, str]:
+        """Bucket and key, under the names that S3's requests have for them."""
+        bucket, _, key = self.key.partition("/")
+        return {"Bucket": bucket, "Key": key}
+
+    @property
     def name(self) -> str:
         """The last part."""
         return self._path.name

@@ -13,11 +13,10 @@ from uuid import uuid4
 from nnray.errors import StoreError, did_you_mean
 from nnray.store.files.bucket import http_status, impatient, os_errors
 from nnray.store.files.conditional import put_new, put_over
+from nnray.store.files.in_parts import NOBODYS
 from nnray.store.files.object_path import SCHEME, ObjectPath, is_local, is_object
 
 _SCHEMES = ("s3", "file")
-_NOBODYS = '"00000000000000000000000000000000"'
-"""The ETag of no object."""
 
 
 def path_of(place: str) -> Path:
@@ -79,7 +78,7 @@ def check_exclusive(root: Path) -> None:
     probe = root / f".probe-{uuid4().hex}"
     try:
         refuses_a_second = put_new(probe, b"first") and not put_new(probe, b"second")
-        refuses_another = not put_over(probe, b"third", _NOBODYS)
+        refuses_another = not put_over(probe, b"third", NOBODYS)
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"cannot write to the store {root}: {error.strerror or error}") from error

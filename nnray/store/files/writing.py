@@ -1,7 +1,7 @@
 """Files that are whole or absent.
 
 On a disk they are written beside, flushed, then renamed over the old one; for an object store they are written here
-first, then put by one request.
+first, then put as a whole.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from nnray.store.files.bucket import filesystem, os_errors
-from nnray.store.files.conditional import LARGEST, put_new, put_over, tag_of
+from nnray.store.files.conditional import Content, put_new, put_over, tag_of
 from nnray.store.files.object_path import ObjectPath, is_object
 from nnray.store.files.scratch import scratch_file
 
@@ -169,7 +169,7 @@ def _beside_or_scratch(path: Path) -> Iterator[Path]:
 def _placed(local: Path, path: Path) -> bool:
     """Give what lies at ``local`` its place, unless something is there; return whether that was done."""
     if is_object(path):
-        return put_new(path, local.read_bytes())
+        return put_new(path, local)
     try:
         os.link(local, path)
     except FileExistsError:
@@ -185,26 +185,25 @@ def _placed(local: Path, path: Path) -> bool:
 
 def put_file(local: Path, path: ObjectPath, fence: Fence = unfenced) -> None:
     """Replace the object at ``path`` with what lies at ``local``, in one step; see :func:`_put`."""
-    if local.stat().st_size <= LARGEST:
-        _put(path, local.read_bytes(), fence)
-        return
-    fence()
-    with os_errors(path):
-        filesystem().put_file(str(local), path.key)
+    _put(path, local, fence)
 
 
-def _put(path: ObjectPath, data: bytes, fence: Fence) -> None:
+def _put(path: ObjectPath, content: Content, fence: Fence) -> None:
     """Replace an object, unless somebody else does so after ``fence`` was asked: then it is asked once more.
 
     A process that is stopped between the two, and goes on beside its successor, so cannot replace what that wrote.
     """
     if fence is unfenced:
-        path.write_bytes(data)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+            return
+        with os_errors(path):
+            filesystem().put_file(str(content), path.key)
         return
     for _ in range(_OVERTAKEN):
         tag = tag_of(path)
         fence()
-        if put_over(path, data, tag):
+        if put_over(path, content, tag):
             return
     raise OSError(errno.EBUSY, "another process replaces it all the time", str(path))
 

@@ -37,6 +37,7 @@ class SteeredTrial(FunctionTrainable):
         """Remember how to run trials."""
         self._run_options, self._code = run, code
         self._request: type[LeaveTraining] | None = None
+        self._waits = False
         super().setup(config)
 
     def stop_after_epoch(self) -> None:
@@ -47,12 +48,21 @@ class SteeredTrial(FunctionTrainable):
         """Let the trial end as one that is to be continued later; returns when it has ended."""
         self._request = InterruptTraining
         session = get_session()
-        session.continue_lock.release()
-        session.training_thread.join()
+        if session is not None:  # else the scheduler has let Tune stop the worker, see cleanup
+            session.continue_lock.release()
+            session.training_thread.join()
+
+    def cleanup(self) -> None:
+        """Let a trial that waits for the scheduler end by itself; Tune kills the worker as soon as this returns."""
+        thread = get_session().training_thread if self._waits else None
+        super().cleanup()
+        if thread is not None:
+            thread.join()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial."""
         self._request = None
+        self._waits = False
         return super().reset_config(new_config)
 
     def save_checkpoint(self, checkpoint_dir: str | None = None) -> _TrainingResult:
@@ -73,6 +83,8 @@ class SteeredTrial(FunctionTrainable):
         """Report a result, wait, and do as the scheduler wants."""
         if self._request is InterruptTraining:  # nobody listens any more
             return
+        self._waits = "outcome" not in result
         tune.report(result)
+        self._waits = False
         if self._request is not None and "outcome" not in result:
             raise self._request
