@@ -103,6 +103,7 @@ def make_store(store: StorePaths, trials: int, epochs: int) -> None:
     from nnray.store.metrics_log import write_rows
     from nnray.store.record import Record, now
     from nnray.trial import read_configuration_file, resolve, signature_of
+    from nnray.trial.config_file import with_checksum
 
     base = read_configuration_file(Path(__file__).parents[1] / "search_spaces" / "base" / "digits.yaml")
     values = resolve(base).values
@@ -112,7 +113,7 @@ def make_store(store: StorePaths, trials: int, epochs: int) -> None:
         full = signature_of(values | {"seed": number})
         paths = store.trial(full[:16])
         paths.memberships.mkdir(parents=True)
-        paths.config.write_text(text)
+        paths.config.write_text(with_checksum(text))
         membership = {"name": f"seed={number}", "position": number, "metric": "val_acc", "mode": "max"}
         paths.membership(SWEEP).write_text(json.dumps(membership))
         ended = number < trials - RUNNING

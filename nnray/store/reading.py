@@ -123,8 +123,8 @@ def read_sweep_trial(paths: TrialPaths, sweep: str, with_config: bool = True) ->
     trial = StoredTrial(paths)
     # The record comes first: where it says "completed", the rows and checkpoints read after it are all there.
     assert trial.status
-    if with_config and not trial.config:
-        raise StoreError(f"{paths.config} is empty")
+    if with_config:
+        assert trial.config
     assert trial.rows is not None
     with seen_at_once(paths.folder):
         assert trial.checkpoints is not None
