@@ -309,6 +309,36 @@ def test_no_more_rows_are_in_memory_than_a_row_group_and_a_part_have(tmp_path, m
         assert pq.read_table(path)["a"].to_pylist() == list(range(203))
 
 
+class Killed(BaseException):
+    pass
+
+
+def test_rows_of_a_command_that_is_killed_between_two_tables_stay(tmp_path, monkeypatch):
+    store = write_trials(tmp_path, 2)
+    killed, other = TableKeeper(store, "digits"), TableKeeper(store, "digits")
+    killed.update()
+    other.update()
+    killed.update()
+    first, second = (listed.paths for listed in other.trials())
+    append_row(first.metrics, epoch_row(3, 0.5))
+    killed.note(first.signature)
+
+    def write_and_die(schema, parts, path):
+        write_parquet(schema, parts, path)
+        raise Killed
+
+    monkeypatch.setattr(tables_module, "write_parquet", write_and_die)
+    with pytest.raises(Killed):
+        killed.update()
+    monkeypatch.undo()
+    seen = kept(store)["metrics"]
+    append_row(second.metrics, epoch_row(3, 0.5))
+    other.note(second.signature)
+    other.update()
+    assert seen.num_rows == 7
+    assert kept(store)["metrics"]["epoch"].to_pylist() == [0, 1, 2, 3] * 2
+
+
 def test_rows_are_held_once(tmp_path):
     store = StorePaths(tmp_path)
     for position in range(40):
