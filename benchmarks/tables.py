@@ -7,6 +7,8 @@ read       ``pandas.read_parquet`` of trials and of metrics, and all of metrics 
            polars (as Arrow tables); beside them, bare ``pyarrow.parquet.read_table``
 rebuild    reading all folders and writing the tables, as ``nnray rebuild`` does before it looks at MLflow: with one
            process that reads, and with one per core
+mirror     only where --parts names it: ``nnray rebuild`` as a whole, with MLflow in the store's own database, which is
+           empty, and once more with one that has everything; beside it, the same without MLflow
 
 A batch is what a finished epoch adds: its row of metrics, and its trial's new last and best values. What it costs is
 processor time, of reading the trial's folder and of its share of writing the tables: all that the keeper takes over
@@ -38,7 +40,8 @@ import numpy as np
 from nnray.trial.paths import StorePaths
 
 LIBRARIES = ("pyarrow", "pandas", "duckdb", "polars")
-PARTS = ("write", "start", "read", "rebuild")
+PARTS = ("write", "start", "read", "rebuild", "mirror")
+USUAL = PARTS[:-1]
 SWEEP = "large"
 RUNNING = 16
 """So many trials have not ended: theirs are the epochs that come in."""
@@ -53,7 +56,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=100, help="epochs of a trial (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=50.0, help="epochs a second (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long they come in (default: %(default)s)")
-    parser.add_argument("--parts", default=",".join(PARTS), help="what to measure (default: %(default)s)")
+    parser.add_argument("--parts", default=",".join(USUAL), help="what to measure (default: %(default)s)")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -103,6 +106,7 @@ def make_store(store: StorePaths, trials: int, epochs: int) -> None:
     from nnray.store.metrics_log import write_rows
     from nnray.store.record import Record, now
     from nnray.trial import read_configuration_file, resolve, signature_of
+    from nnray.trial.config_file import with_checksum
 
     base = read_configuration_file(Path(__file__).parents[1] / "search_spaces" / "base" / "digits.yaml")
     values = resolve(base).values
@@ -112,7 +116,7 @@ def make_store(store: StorePaths, trials: int, epochs: int) -> None:
         full = signature_of(values | {"seed": number})
         paths = store.trial(full[:16])
         paths.memberships.mkdir(parents=True)
-        paths.config.write_text(text)
+        paths.config.write_text(with_checksum(text))
         membership = {"name": f"seed={number}", "position": number, "metric": "val_acc", "mode": "max"}
         paths.membership(SWEEP).write_text(json.dumps(membership))
         ended = number < trials - RUNNING
@@ -241,6 +245,29 @@ def measure_rebuild(store: StorePaths, options: argparse.Namespace) -> dict[str,
         "processes": os.cpu_count() or 1,
         "processes_s": several,
         "processes_over_one": several / one,
+    }
+
+
+def measure_mirror(store: StorePaths, options: argparse.Namespace) -> dict[str, float]:
+    """Rebuild without MLflow, with an empty MLflow, and with one that has everything already."""
+    from nnray.store.bookkeeper import rebuild
+    from nnray.store.table_keeper import TableKeeper
+
+    clock = {"tables": lambda: TableKeeper(store, SWEEP).rebuild(), "anew": lambda: rebuild(store, SWEEP)}
+    clock["again"] = clock["anew"]
+    figures: dict[str, float] = {}
+    for name, work in clock.items():
+        begun = time.perf_counter()
+        figures[f"{name}_cpu_s"] = processor_s(work)
+        figures[f"{name}_s"] = time.perf_counter() - begun
+    mirrored = figures["anew_cpu_s"] - figures["tables_cpu_s"]
+    return {
+        **figures,
+        "anew_over_tables": figures["anew_cpu_s"] / figures["tables_cpu_s"],
+        "again_over_tables": figures["again_cpu_s"] / figures["tables_cpu_s"],
+        "mirror_ms_per_trial": 1e3 * mirrored / options.trials,
+        "mirror_us_per_value": 1e6 * mirrored / (options.trials * options.epochs * len(METRICS)),
+        "database_bytes": store.mlflow_database.stat().st_size,
     }
 
 

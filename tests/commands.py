@@ -1,6 +1,6 @@
 """Run ``nnray`` as a person does, in a process of its own.
 
-It is forked from a server that has PyTorch and Lightning loaded, which saves seconds of processor time for each command.
+It is forked from a server that has PyTorch and Lightning loaded, which saves each command seconds of processor time.
 """
 
 from __future__ import annotations

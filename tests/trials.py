@@ -12,6 +12,7 @@ from nnray.store.record import now
 from nnray.training.code import Code
 from nnray.training.runner import Outcome, Run, run_trial
 from nnray.trial import Configuration, StorePaths, TrialPaths, merge, resolve
+from nnray.trial.config_file import with_checksum
 
 TINY: dict[str, Any] = {
     "model": "user_code.Tiny",
@@ -32,7 +33,7 @@ def folder_of(store: StorePaths, configuration: Configuration) -> TrialPaths:
     paths = store.trial(configuration.signature)
     paths.folder.mkdir(parents=True, exist_ok=True)
     if not paths.config.exists():
-        paths.config.write_text(configuration.yaml())
+        paths.config.write_text(with_checksum(configuration.yaml()))
     return paths
 
 

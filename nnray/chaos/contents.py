@@ -29,6 +29,7 @@ class TrialContents:
     Attributes:
         status: What its record says, or why the folder cannot be read.
         attempts: How often a runner has started it.
+        config: A digest of its configuration.
         rows: Its epochs with all metrics, in the order of the file.
         weights: A digest of each kept checkpoint, by epoch.
         files: The names of all files in the folder, but for leases, of which each runner leaves one.
@@ -36,6 +37,7 @@ class TrialContents:
 
     status: str
     attempts: int
+    config: str
     rows: tuple[tuple[tuple[str, Any], ...], ...]
     weights: dict[int, str]
     files: frozenset[str]
@@ -90,7 +92,8 @@ def _trial(paths: TrialPaths) -> TrialContents:
     weights = {epoch: _digest(path) for epoch, path in kept_epochs(paths).items()}
     files = frozenset(str(path.relative_to(paths.folder)) for path in paths.folder.rglob("*") if path.is_file())
     files -= {name for name in files if name.startswith(_LEASES)}
-    return TrialContents(status, attempts, rows, weights, files)
+    config = _digest(paths.config) if paths.config.exists() else "none"
+    return TrialContents(status, attempts, config, rows, weights, files)
 
 
 def _record(paths: TrialPaths) -> Record | None:

@@ -40,6 +40,8 @@ def differences(found: TrialContents, expected: TrialContents, kills: int) -> li
     broken = []
     if found.attempts > expected.attempts + kills:
         broken.append(f"was attempted {found.attempts} times after {kills} losses")
+    if found.config != expected.config:
+        broken.append("has another configuration than without faults")
     if found.rows != expected.rows:
         epochs = ", ".join(found.epochs)
         same = found.epochs == expected.epochs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -46,7 +46,7 @@ def reading(context: ForkServerContext, tables: Path) -> Iterator[Findings]:
     """Read the tables in the folder ``tables`` as long as the block runs; the findings are filled in at its end."""
     findings = Findings()
     ours, theirs = context.Pipe()
-    process = context.Process(target=_read, args=(tables, theirs), daemon=True)
+    process = context.Process(target=_read, args=(tables, theirs, dict(os.environ)), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -62,7 +62,8 @@ def reading(context: ForkServerContext, tables: Path) -> Iterator[Findings]:
         process.join(10)
 
 
-def _read(tables: Path, parent: Connection) -> None:
+def _read(tables: Path, parent: Connection, environment: Mapping[str, str]) -> None:
+    os.environ.update(environment)  # the server that it was forked from has that of its own start
     os.nice(5)
     findings = Findings()
     memory: dict[tuple[str, str], dict[Any, Any]] = {}

@@ -13,16 +13,16 @@ from typing import Any
 
 import yaml
 
-from nnray.errors import StoreError
 from nnray.store.files import read_bytes
 from nnray.store.listed_trial import plain
 from nnray.store.stored_trial import StoredTrial
+from nnray.trial.config_file import without_checksum
 from nnray.trial.merging import flatten
 from nnray.trial.paths import TrialPaths
 from nnray.trial.yaml_loader import load_yaml
 
 _LARGEST = 1 << 15
-"""Bytes of a file that is cut; larger ones are left to the one who checks their size."""
+"""Characters of a file that is cut; larger ones are left to the one who checks their size."""
 _PLAIN = re.compile(r"(?:[A-Za-z_]\w*:(?: [^\n]*)?\n(?:[ -][^\n]*\n)*)+")
 """Keys at the beginning of lines, and lines that belong to them."""
 _KEY = re.compile(r"(?m)^(?=[A-Za-z_])")
@@ -41,20 +41,17 @@ def read_flat_config(paths: TrialPaths) -> FlatConfig:
     parts = _parts(paths)
     if parts is not None:
         return {key: value for part in parts for key, value in part}
-    config = StoredTrial(paths).config
-    if not config:
-        raise StoreError(f"{paths.config} is empty")
-    return dict(_flat(config))
+    return dict(_flat(StoredTrial(paths).config))
 
 
 def _parts(paths: TrialPaths) -> list[tuple[tuple[str, Any], ...]] | None:
     """Return the flat parts of a file of plain YAML, None if the file isn't that."""
     try:
-        content = read_bytes(paths.config)
-        text = content.decode()
+        content = without_checksum(read_bytes(paths.config))
+        text = "" if content is None else content.decode()
     except (OSError, UnicodeDecodeError):
         return None
-    if len(content) > _LARGEST or _BEYOND.search(text) or not _PLAIN.fullmatch(text):
+    if len(text) > _LARGEST or _BEYOND.search(text) or not _PLAIN.fullmatch(text):
         return None
     texts = [part for part in _KEY.split(text) if part]
     names = [part.partition(":")[0] for part in texts]

@@ -14,6 +14,7 @@ from nnray.store.format import settle_format
 from nnray.store.links import check_links
 from nnray.store.record import Record, now
 from nnray.store.weights import Tensors, kept_epochs, load_weights, save_weights
+from nnray.trial.config_file import with_checksum
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import StorePaths, TrialPaths
 
@@ -77,7 +78,7 @@ def import_trial(store: StorePaths, configuration: Configuration, state: Tensors
         if Record.read(paths.record) is not None:
             _refuse_others(paths, weights)
             return paths
-        write_text(paths.config, configuration.yaml())
+        write_text(paths.config, with_checksum(configuration.yaml()))
         save_weights(paths.checkpoint(configuration.values["trainer"]["max_epochs"] - 1), weights)
         time = now()
         Record(

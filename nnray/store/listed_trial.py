@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from nnray.store.columns import INT64, Kinds, held_array, json_text, kinds_of
+from nnray.store.held_rows import HeldRows
 from nnray.store.membership import Membership
 from nnray.store.metrics_log import ROW_KEYS, Row, best_value, default_mode
 from nnray.store.record import Cause, Status
@@ -51,53 +53,55 @@ class Metrics:
 
     Attributes:
         layout: The metrics.
-        epochs: The epochs (int64).
-        steps: The optimizer's steps (int64), null where a row has none.
-        times: When the epochs ended, null where a row doesn't tell.
-        values: An array per metric, of the type in which its kinds are held without loss.
+        rows: The epochs (int64), the optimizer's steps (int64, null where a row has none), when the epochs ended (null
+            where a row doesn't tell), and each metric, of the type in which its kinds are held without loss.
         last: The last value of each metric that is not null.
         best: The best value of each metric.
     """
 
     layout: Layout
-    epochs: pa.Array
-    steps: pa.Array
-    times: pa.Array
-    values: tuple[pa.Array, ...]
+    rows: HeldRows
     last: tuple[Any, ...]
     best: tuple[float | None, ...]
 
     @classmethod
     def of(cls, rows: Sequence[Row], membership: Membership) -> Metrics:
-        """Return what ``rows`` say; the best value of the sweep's metric follows the sweep's mode."""
-        rows = sorted(rows, key=lambda row: row["epoch"])
+        """Return what ``rows`` say, in this order; the best value of the sweep's metric follows the sweep's mode."""
         keys = dict.fromkeys(key for row in rows for key in row)
         names = tuple(sys.intern(key) for key in keys if key not in ROW_KEYS)
         columns = [[row.get(name) for row in rows] for name in names]
         kinds = tuple(kinds_of(column) for column in columns)
+        arrays = [
+            pa.array([row["epoch"] for row in rows], pa.int64()),
+            pa.array([_integer(row.get("step")) for row in rows], pa.int64()),
+            pa.array([_microseconds(row.get("time")) for row in rows], pa.int64()).cast(TIMESTAMP),
+            *(held_array(column, kind) for column, kind in zip(columns, kinds, strict=True)),
+        ]
         return cls(
-            layout=_shared(Layout(names, kinds)),
-            epochs=pa.array([row["epoch"] for row in rows], pa.int64()),
-            steps=pa.array([_integer(row.get("step")) for row in rows], pa.int64()),
-            times=pa.array([_microseconds(row.get("time")) for row in rows], pa.int64()).cast(TIMESTAMP),
-            values=tuple(held_array(column, kind) for column, kind in zip(columns, kinds, strict=True)),
+            layout=shared(Layout(names, kinds)),
+            rows=HeldRows(arrays),
             last=tuple(plain(next((v for v in reversed(column) if v is not None), None)) for column in columns),
             best=tuple(_best(membership, name, column) for name, column in zip(names, columns, strict=True)),
         )
 
 
 class Checkpoints(NamedTuple):
-    """The kept checkpoints of a trial in the order of epochs.
+    """The kept checkpoints of a trial in the order of epochs, each as 64-bit integers.
 
     Attributes:
         epochs: The epochs.
         sizes: The files' sizes in bytes.
-        rows: Which of the trial's rows of metrics is the epoch's, None where there is none.
+        rows: Which of the trial's rows of metrics is the epoch's, -1 where there is none.
     """
 
-    epochs: tuple[int, ...] = ()
-    sizes: tuple[int, ...] = ()
-    rows: tuple[int | None, ...] = ()
+    epochs: array[int]
+    sizes: array[int]
+    rows: array[int]
+
+    @classmethod
+    def of(cls, *columns: Sequence[int]) -> Checkpoints:
+        """Return checkpoints with these epochs, sizes and rows."""
+        return cls(*(array("q", column) for column in columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +146,13 @@ def plain(value: Any) -> Any:
     return value if type(value) in (bool, int, float, str, type(None)) else json_text(value)
 
 
+def shared_text(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a flat configuration in which keys and text that many trials have are kept once."""
+    return {sys.intern(key): sys.intern(value) if type(value) is str else value for key, value in flat.items()}
+
+
 @lru_cache(maxsize=4096)
-def _shared(layout: Layout) -> Layout:
+def shared(layout: Layout) -> Layout:
     """Return the one layout that all trials with the same metrics have."""
     return layout
 

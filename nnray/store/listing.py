@@ -48,7 +48,7 @@ class SweepListing:
         settled = time.time_ns() - _SETTLED_S * 1e9
         kept = [
             entry
-            for entry in self._listed.values()
+            for entry in self.trials()
             if entry.status != "running" and all(changed < settled for _, changed, _ in entry.stamp)
         ]
         write_listing(self.store, self.sweep, kept)

@@ -1,52 +1,67 @@
 """Listed trials as bytes: for the file that spares the next command reading what has not changed, and for processes.
 
-The rows of all trials with the same layout stand in one Arrow table, everything else of them in JSON beside it. Nothing
-is lost, and nothing is ever unpickled. The file is no truth: what is missing in it or damaged is read from the folders.
+The rows of trials with the same layout stand in one Arrow table, everything else of them in JSON beside it. Nothing is
+lost, and nothing is ever unpickled. The file is no truth: what is missing in it or damaged is read from the folders. It
+is written and read some trials at a time, so that no more than these are in memory once more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import itertools
+import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import pyarrow as pa
 
-from nnray.store.files import replacing
-from nnray.store.listed_trial import Checkpoints, Layout, ListedTrial, Metrics, Outcome
+from nnray.store.files import is_object, replacing
+from nnray.store.held_rows import HeldRows
+from nnray.store.listed_trial import Checkpoints, Layout, ListedTrial, Metrics, Outcome, shared, shared_text
 from nnray.store.membership import Membership
 from nnray.trial.paths import StorePaths
 
-_FORMAT = b"nnray listing 1"
+_FORMAT = b"nnray listing 2\n"
 """What the file begins with; a file of another format is passed over."""
+_PART = 128
+"""Trials that are written together: behind a line with the number of bytes and their SHA-256."""
+_LONGEST_LINE = 100
 _SCHEMA = pa.schema([("layout", pa.string()), ("trials", pa.large_string()), ("rows", pa.large_binary())])
-_COORDINATES = ("epoch", "step", "time")
+_COORDINATES = 3
+"""Columns of rows in front of the metrics: epoch, step, time."""
 
 
 def write_listing(store: StorePaths, sweep: str, trials: Sequence[ListedTrial]) -> None:
     """Replace the file of ``sweep`` in one step."""
-    content = pack(trials)
-    with replacing(store.listing(sweep)) as beside:
-        beside.write_bytes(b"\n".join([_FORMAT, hashlib.sha256(content).hexdigest().encode(), content]))
+    with replacing(store.listing(sweep)) as beside, beside.open("wb") as file:
+        file.write(_FORMAT)
+        for start in range(0, len(trials), _PART):
+            content = pack(trials[start : start + _PART])
+            file.write(b"%d %s\n" % (len(content), hashlib.sha256(content).hexdigest().encode()))
+            file.write(content)
 
 
-def read_listing(store: StorePaths, sweep: str) -> list[ListedTrial]:
-    """Return what the file of ``sweep`` holds; nothing if it is missing, damaged or of another format."""
-    try:
-        form, digest, content = store.listing(sweep).read_bytes().split(b"\n", 2)
-    except (OSError, ValueError):
-        return []
-    if form != _FORMAT or digest != hashlib.sha256(content).hexdigest().encode():
-        return []
-    try:
-        return unpack(content, store, sweep)
-    except (KeyError, TypeError, ValueError):  # pyarrow's errors are ValueErrors
-        return []
+def read_listing(store: StorePaths, sweep: str) -> Iterator[ListedTrial]:
+    """Yield what the file of ``sweep`` holds up to where it is damaged; nothing of a missing file or another format."""
+    damage = (OSError, KeyError, TypeError, ValueError)  # pyarrow's errors are ValueErrors
+    with contextlib.suppress(*damage), _opened(store.listing(sweep)) as file:
+        if file.read(len(_FORMAT)) != _FORMAT:
+            return
+        while line := file.readline(_LONGEST_LINE):
+            size, digest = line.split()
+            content = file.read(int(size))
+            if hashlib.sha256(content).hexdigest().encode() != digest:
+                return
+            yield from unpack(content, store, sweep)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return io.BytesIO(path.read_bytes()) if is_object(path) else path.open("rb")  # an object by one request
 
 
 def pack(trials: Iterable[ListedTrial]) -> bytes:
@@ -57,7 +72,7 @@ def pack(trials: Iterable[ListedTrial]) -> bytes:
     columns = [
         [json.dumps([layout.names, [sorted(kinds) for kinds in layout.kinds]]) for layout in groups],
         [json.dumps([_values(trial) for trial in group]) for group in groups.values()],
-        [_rows(layout, [trial.metrics for trial in group]) for layout, group in groups.items()],
+        [_rows(layout, group) for layout, group in groups.items()],
     ]
     return _ipc(pa.table(columns, schema=_SCHEMA))
 
@@ -67,13 +82,13 @@ def unpack(content: bytes, store: StorePaths, sweep: str) -> list[ListedTrial]:
     trials = []
     for group in pa.ipc.open_stream(content).read_all().to_pylist():
         names, kinds = json.loads(group["layout"])
-        layout = Layout(tuple(map(sys.intern, names)), tuple(frozenset(entry) for entry in kinds))
+        layout = shared(Layout(tuple(map(sys.intern, names)), tuple(frozenset(entry) for entry in kinds)))
         rows = pa.ipc.open_stream(group["rows"]).read_all()
         arrays = [column.combine_chunks() for column in rows.columns]
         start = 0
         for values in json.loads(group["trials"]):
             count = values.pop("rows")
-            trials.append(_trial(values, layout, [array.slice(start, count) for array in arrays], store, sweep))
+            trials.append(_trial(values, layout, HeldRows(arrays, start, count), store, sweep))
             start += count
     return trials
 
@@ -94,18 +109,15 @@ def _values(trial: ListedTrial) -> dict[str, Any]:
         "config": trial.flat_config,
         "last": trial.metrics.last,
         "best": trial.metrics.best,
-        "checkpoints": trial.checkpoints,
-        "rows": len(trial.metrics.epochs),
+        "checkpoints": [list(column) for column in trial.checkpoints],
+        "rows": trial.metrics.rows.count,
     }
 
 
-def _trial(
-    values: dict[str, Any], layout: Layout, arrays: list[pa.Array], store: StorePaths, sweep: str
-) -> ListedTrial:
+def _trial(values: dict[str, Any], layout: Layout, rows: HeldRows, store: StorePaths, sweep: str) -> ListedTrial:
     outcome = values["outcome"]
     for key in ("started", "ended"):
         outcome[key] = outcome[key] and datetime.fromisoformat(outcome[key])
-    epochs, steps, times, *metrics = arrays
     return ListedTrial(
         sweep=sweep,
         membership=Membership(**values["membership"]),
@@ -113,17 +125,16 @@ def _trial(
         stamp=tuple(tuple(entry) for entry in values["stamp"]),
         status=values["status"],
         outcome=Outcome(**outcome),
-        flat_config=values["config"],
-        metrics=Metrics(layout, epochs, steps, times, tuple(metrics), tuple(values["last"]), tuple(values["best"])),
-        checkpoints=Checkpoints(*(tuple(entry) for entry in values["checkpoints"])),
+        flat_config=shared_text(values["config"]),
+        metrics=Metrics(layout, rows, tuple(values["last"]), tuple(values["best"])),
+        checkpoints=Checkpoints.of(*values["checkpoints"]),
     )
 
 
-def _rows(layout: Layout, metrics: Sequence[Metrics]) -> bytes:
-    columns = zip(*((each.epochs, each.steps, each.times, *each.values) for each in metrics), strict=True)
-    arrays = [pa.concat_arrays(column) for column in columns]
-    names = [*_COORDINATES, *itertools.islice(map(str, itertools.count()), len(layout.names))]
-    return _ipc(pa.table(arrays, names=names))
+def _rows(layout: Layout, trials: Sequence[ListedTrial]) -> bytes:
+    columns = zip(*(trial.metrics.rows.arrays() for trial in trials), strict=True)
+    names = [str(number) for number in range(_COORDINATES + len(layout.names))]
+    return _ipc(pa.table([pa.concat_arrays(column) for column in columns], names=names))
 
 
 def _ipc(table: pa.Table) -> bytes:

@@ -8,6 +8,7 @@ own data alone; readers follow it and see nothing of the rest.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,34 +22,62 @@ _ROW_GROUP = 131_072
 """Rows that readers can skip or read beside others."""
 
 
-def write_parquet(table: pa.Table, path: Path) -> None:
-    """Replace the file at ``path`` by ``table`` in one step; who has read the old one's footer can read its data.
+_CHUNK = 1 << 22
+"""Bytes that are copied at a time."""
 
-    That holds until the file is replaced once more. The file may be three times as long as its data.
+Parts = Callable[[], Iterator[pa.Table]]
+
+
+def write_parquet(schema: pa.Schema, parts: Parts, path: Path) -> None:
+    """Replace the file at ``path`` by a table in one step; who has read the old one's footer can read its data.
+
+    That holds until the file is replaced once more. The file may be three times as long as its data. In memory are
+    no more rows than a row group and a part have.
+
+    Args:
+        schema: The table's columns.
+        parts: Yields its rows; may be called again.
+        path: The file.
     """
     start, end = _data_range(path)
     with replacing(path) as beside:
-        if start < _SPARE * (end - start) or not _write_before(table, beside, path, start, end):
-            with pa.OSFile(str(beside), "wb") as file, _writer(table, file) as writer:
+        if start < _SPARE * (end - start) or not _write_before(schema, parts, beside, path, start, end):
+            with pa.OSFile(str(beside), "wb") as file, _writer(schema, file) as writer:
                 _copy(path, file, end)
-                writer.write_table(table, _ROW_GROUP)
+                _write_rows(writer, parts())
 
 
-def _write_before(table: pa.Table, beside: Path, path: Path, start: int, end: int) -> bool:
-    """Write ``table`` in front of the data of the file at ``path``; return whether there was room."""
-    with pa.OSFile(str(beside), "wb") as file, _writer(table, file) as writer:
-        writer.write_table(table, _ROW_GROUP)
+def _write_before(schema: pa.Schema, parts: Parts, beside: Path, path: Path, start: int, end: int) -> bool:
+    """Write the table in front of the data of the file at ``path``; return whether there was room."""
+    with pa.OSFile(str(beside), "wb") as file, _writer(schema, file) as writer:
+        _write_rows(writer, parts())
         if file.tell() > start:
             return False
-        file.write(bytes(start - file.tell()))
+        while gap := min(start - file.tell(), _CHUNK):
+            file.write(bytes(gap))
         _copy(path, file, end)
     return True
 
 
-def _writer(table: pa.Table, file: pa.NativeFile) -> pq.ParquetWriter:
+def _write_rows(writer: pq.ParquetWriter, parts: Iterator[pa.Table]) -> None:
+    """Write row groups of the same number of rows, the last one excepted, whatever the parts have."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for part in parts:
+        waiting.append(part)
+        count += part.num_rows
+        while count >= _ROW_GROUP:
+            whole = pa.concat_tables(waiting)
+            writer.write_table(whole.slice(0, _ROW_GROUP))
+            waiting, count = [whole.slice(_ROW_GROUP)], count - _ROW_GROUP
+    if count:
+        writer.write_table(pa.concat_tables(waiting))
+
+
+def _writer(schema: pa.Schema, file: pa.NativeFile) -> pq.ParquetWriter:
     """Return a writer to ``file``, whose row groups come where the file stands when they are written."""
-    texts = [field.name for field in table.schema if field.type != pa.float64()]  # floats hardly ever repeat
-    return pq.ParquetWriter(file, table.schema, use_dictionary=texts)
+    texts = [field.name for field in schema if field.type != pa.float64()]  # floats hardly ever repeat
+    return pq.ParquetWriter(file, schema, use_dictionary=texts)
 
 
 def _data_range(path: Path) -> tuple[int, int]:
@@ -70,5 +99,5 @@ def _copy(path: Path, file: pa.NativeFile, end: int) -> None:
     if end:
         with path.open("rb") as old:
             old.seek(file.tell())
-            while (left := end - file.tell()) > 0 and (chunk := old.read(min(left, 1 << 22))):
+            while (left := end - file.tell()) > 0 and (chunk := old.read(min(left, _CHUNK))):
                 file.write(chunk)

@@ -85,8 +85,8 @@ def read_trial(
     if found is None:
         return None
     trial = found.trial
-    metrics = Metrics.of(trial.rows, found.membership)
-    places = {epoch: place for place, epoch in enumerate(metrics.epochs.to_pylist())}
+    rows = sorted(trial.rows, key=lambda row: row["epoch"])
+    places = {row["epoch"]: place for place, row in enumerate(rows)}
     kept = [(entry["epoch"], entry["bytes"]) for entry in trial.checkpoints if entry["epoch"] in INT64]
     return ListedTrial(
         sweep=sweep,
@@ -96,11 +96,9 @@ def read_trial(
         status=trial.status,
         outcome=Outcome(*(getattr(trial.record, name) for name in Outcome._fields)),
         flat_config=read_flat_config(paths) if known is None else known.flat_config,
-        metrics=metrics,
-        checkpoints=Checkpoints(
-            tuple(epoch for epoch, _ in kept),
-            tuple(size for _, size in kept),
-            tuple(places.get(epoch) for epoch, _ in kept),
+        metrics=Metrics.of(rows, found.membership),
+        checkpoints=Checkpoints.of(
+            [epoch for epoch, _ in kept], [size for _, size in kept], [places.get(epoch, -1) for epoch, _ in kept]
         ),
     )
 
@@ -123,8 +121,8 @@ def read_sweep_trial(paths: TrialPaths, sweep: str, with_config: bool = True) ->
     trial = StoredTrial(paths)
     # The record comes first: where it says "completed", the rows and checkpoints read after it are all there.
     assert trial.status
-    if with_config and not trial.config:
-        raise StoreError(f"{paths.config} is empty")
+    if with_config:
+        assert trial.config
     assert trial.rows is not None
     with seen_at_once(paths.folder):
         assert trial.checkpoints is not None

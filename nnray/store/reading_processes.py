@@ -34,7 +34,10 @@ def read_in_processes(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(processes, len(batches)), context) as pool:
         for content, damaged in pool.map(_read_batch, itertools.repeat(store), itertools.repeat(sweep), batches):
-            yield unpack(content, store, sweep), damaged
+            trials = unpack(content, store, sweep)
+            for trial in trials:  # which come in no order: those of a batch end up in many blocks of tables
+                trial.metrics.rows.part()
+            yield trials, damaged
 
 
 def _read_batch(store: StorePaths, sweep: str, signatures: Sequence[str]) -> tuple[bytes, dict[str, str]]:

@@ -44,11 +44,14 @@ class StoredTrial:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration, nested; raises StoreError if it is missing or damaged."""
+        """The resolved configuration, nested; raises StoreError if it is missing, empty or damaged."""
         try:
-            return read_configuration_file(self.paths.config)
+            config = read_configuration_file(self.paths.config)
         except ConfigurationError as error:
             raise StoreError(str(error)) from error
+        if not config:
+            raise StoreError(f"{self.paths.config} is empty")
+        return config
 
     @property
     def flat_config(self) -> dict[str, Any]:

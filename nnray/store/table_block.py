@@ -1,7 +1,8 @@
 """The rows that some consecutive trials add to the tables of their sweep.
 
 Which columns a table has, and of which type, depends on all its trials. So a block first tells what its trials have,
-and makes its rows once the columns of the whole tables are known.
+and makes its rows once the columns of the whole tables are known. It makes them anew for each writing: what stays in
+memory is what the trials' folders told, once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from nnray.store.columns import Kinds, cast, common_type, free_name, held_array, kinds_of, string_array
+from nnray.store.held_rows import put_together
 from nnray.store.listed_trial import TIMESTAMP, Layout, ListedTrial
 from nnray.store.metrics_log import HYPER, ROW_KEYS
 from nnray.trial.paths import checkpoint_name
@@ -35,7 +37,8 @@ _OF_TRIALS = {
 }
 FIXED = tuple(_OF_TRIALS)
 """The columns that every table of trials begins with."""
-_OF_METRICS = ("trial", "epoch", "step", "time")
+_COORDINATES = {"epoch": pa.int64(), "step": pa.int64(), "time": TIMESTAMP}
+_OF_METRICS = ("trial", *_COORDINATES)
 _OF_CHECKPOINTS = ("trial", "epoch", "step", "path", "bytes")
 
 
@@ -86,6 +89,20 @@ class TableColumns:
         )
 
 
+class _Group(NamedTuple):
+    """The trials of a block that have the same metrics.
+
+    Attributes:
+        layout: The metrics.
+        trials: Which trials of the block.
+        arrays: Epoch, step, time and each metric of all of them, as they are held.
+    """
+
+    layout: Layout
+    trials: tuple[int, ...]
+    arrays: list[pa.Array]
+
+
 class TableBlock:
     """What consecutive trials of a sweep add to its tables.
 
@@ -95,10 +112,14 @@ class TableBlock:
 
     def __init__(self, trials: Sequence[ListedTrial]) -> None:
         self._trials = tuple(trials)
-        self._made: tuple[TableColumns, dict[str, pa.Table]] | None = None
-        layouts: dict[Layout, int] = {}
-        self._of_trials = [layouts.setdefault(listed.metrics.layout, len(layouts)) for listed in trials]
-        self._layouts = tuple(layouts)
+        self._made: tuple[TableColumns, pa.Table] | None = None
+        by_layout: dict[Layout, list[int]] = {}
+        for number, listed in enumerate(trials):
+            by_layout.setdefault(listed.metrics.layout, []).append(number)
+        self._groups = [
+            _Group(layout, tuple(numbers), put_together([trials[number].metrics.rows for number in numbers]))
+            for layout, numbers in by_layout.items()
+        ]
 
     def is_of(self, trials: Sequence[ListedTrial]) -> bool:
         """Tell whether the block is of these very objects."""
@@ -114,7 +135,8 @@ class TableBlock:
     @cached_property
     def metrics(self) -> tuple[dict[str, Kinds], dict[str, Kinds], dict[str, Kinds]]:
         """The trials' metrics, with the kinds of all their values, of the last ones, and of the best ones."""
-        rows = _union(dict(zip(layout.names, layout.kinds, strict=True)) for layout in self._layouts)
+        layouts = [group.layout for group in self._groups]
+        rows = _union(dict(zip(layout.names, layout.kinds, strict=True)) for layout in layouts)
         return (
             rows,
             {metric: kinds_of(self._last(metric)) for metric in rows},
@@ -126,13 +148,14 @@ class TableBlock:
         """The metrics that the sweep looks at."""
         return tuple(dict.fromkeys(listed.membership.metric for listed in self._trials if listed.membership.metric))
 
-    def tables(self, columns: TableColumns) -> dict[str, pa.Table]:
-        """Return the block's rows of each table with ``columns``, which are those of the whole tables."""
-        if self._made is None or self._made[0] != columns:
-            metrics = self._metrics(columns)
-            checkpoints = self._checkpoints(columns, metrics)
-            made = {"metrics": metrics, "checkpoints": checkpoints, "trials": self._table(columns)}
-            self._made = columns, made
+    def table(self, kind: str, columns: TableColumns) -> pa.Table:
+        """Return the block's rows of the table of a ``kind`` with ``columns``, which are those of the whole table."""
+        if kind == "metrics":
+            return self._metrics(columns)
+        if kind == "checkpoints":
+            return self._checkpoints(columns)
+        if self._made is None or self._made[0] != columns:  # a row per trial, out of many small objects
+            self._made = columns, self._table(columns)
         return self._made[1]
 
     def _table(self, columns: TableColumns) -> pa.Table:
@@ -158,20 +181,28 @@ class TableBlock:
 
     def _metrics(self, columns: TableColumns) -> pa.Table:
         """Return a row per trial and finished epoch."""
-        metrics = [listed.metrics for listed in self._trials]
-        arrays = {
-            "trial": self._signatures([len(each.epochs) for each in metrics]),
-            "epoch": _joined([each.epochs for each in metrics], pa.int64()),
-            "step": _joined([each.steps for each in metrics], pa.int64()),
-            "time": _joined([each.times for each in metrics], TIMESTAMP),
-        }
-        for name, key, dtype in columns.metrics:
-            places = zip(self._places(key), metrics, strict=True)
-            held = [pa.nulls(len(each.epochs)) if at is None else each.values[at] for at, each in places]
-            arrays[name] = _joined([cast(array, dtype) for array in held], dtype)
-        return pa.table(arrays)
+        dtypes = _COORDINATES | {column.name: column.dtype for column in columns.metrics}
+        parts: dict[str, list[pa.Array]] = {name: [] for name in dtypes}
+        for group in self._groups:
+            for name, array in zip(_COORDINATES, group.arrays, strict=False):
+                parts[name].append(array)
+            held = dict(zip(group.layout.names, group.arrays[len(_COORDINATES) :], strict=True))
+            for name, key, dtype in columns.metrics:
+                rows = len(group.arrays[0])
+                parts[name].append(cast(held[key], dtype) if key in held else pa.nulls(rows, dtype))
+        table = pa.table({name: _joined(arrays, dtypes[name]) for name, arrays in parts.items()})
+        counts = [listed.metrics.rows.count for listed in self._trials]
+        if len(self._groups) > 1:
+            table = table.take(pa.array(self._order(counts)))
+        return table.add_column(0, "trial", self._signatures(counts))
 
-    def _checkpoints(self, columns: TableColumns, metrics: pa.Table) -> pa.Table:
+    def _order(self, counts: Sequence[int]) -> np.ndarray:
+        """Return where the rows of the trials, in their order, stand in the groups."""
+        grouped = [number for group in self._groups for number in group.trials]
+        starts = dict(zip(grouped, np.cumsum([0, *(counts[number] for number in grouped)])[:-1], strict=True))
+        return np.concatenate([np.arange(counts[number]) + starts[number] for number in range(len(counts))])
+
+    def _checkpoints(self, columns: TableColumns) -> pa.Table:
         """Return a row per kept checkpoint, with the metrics of its epoch.
 
         ``path`` is absolute, so that it can be opened from anywhere. A store that was moved gets right paths from
@@ -183,9 +214,11 @@ class TableBlock:
         for listed in self._trials:
             folder = str(listed.paths.checkpoints) if listed.checkpoints.epochs else ""
             paths += [f"{folder}/{checkpoint_name(epoch)}" for epoch in listed.checkpoints.epochs]
-            rows += [None if row is None else start + row for row in listed.checkpoints.rows]
-            start += len(listed.metrics.epochs)
-        found = metrics.take(pa.array(rows, pa.int64()))
+            rows += [None if row < 0 else start + row for row in listed.checkpoints.rows]
+            start += listed.metrics.rows.count
+        if not rows and self._trials:  # as is usual for some blocks: their rows of metrics need not be made
+            return EMPTY._checkpoints(columns)
+        found = self._metrics(columns).take(pa.array(rows, pa.int64()))
         kept = [listed.checkpoints for listed in self._trials]
         arrays = {
             "trial": self._signatures([len(each.epochs) for each in kept]),
@@ -198,8 +231,13 @@ class TableBlock:
 
     def _places(self, metric: str) -> list[int | None]:
         """Return where each trial has ``metric``, None where it hasn't."""
-        places = [layout.names.index(metric) if metric in layout.names else None for layout in self._layouts]
-        return [places[number] for number in self._of_trials]
+        places: list[int | None] = [None] * len(self._trials)
+        for group in self._groups:
+            if metric in group.layout.names:
+                at = group.layout.names.index(metric)
+                for number in group.trials:
+                    places[number] = at
+        return places
 
     def _last(self, metric: str) -> list[Any]:
         pairs = zip(self._places(metric), self._trials, strict=True)
@@ -213,6 +251,10 @@ class TableBlock:
         """Return each trial's signature so many times."""
         signatures = string_array([listed.signature for listed in self._trials])
         return signatures.take(pa.array(np.repeat(np.arange(len(counts)), counts)))
+
+
+EMPTY = TableBlock(())
+"""A block without trials: it tells the schemas of tables."""
 
 
 def _free_names(keys: Sequence[str], taken: Iterable[str], reserved: Iterable[str] = ()) -> dict[str, str]:

@@ -15,8 +15,8 @@ from uuid import uuid4
 from nnray.store.files import write_text
 from nnray.store.json_files import check_types, read_json
 
-TableStamp = tuple[int, int]
-"""What tells a file from the one that it replaces: inode and time."""
+TableStamp = tuple[int, ...]
+"""What tells the tables from those that they replace: inode and time of the first and of the last one."""
 
 _KEPT = 1024
 """Changes that the file tells of."""
@@ -34,7 +34,7 @@ class TableChanges:
     """The last changes of tables.
 
     Attributes:
-        table: The stamp of the table of trials that came with the last of them.
+        table: The stamp of the tables that came with the last of them.
         series: Tells the changes that are counted together from those before the file was lost.
         count: How many changes there were.
         last: Signatures of the trials that changed last, in order.
@@ -57,7 +57,7 @@ class TableChanges:
 
 
 def read_changes(path: Path, table: TableStamp | None) -> TableChanges | None:
-    """Return what the file at ``path`` tells, None if it is not about the ``table`` that is there."""
+    """Return what the file at ``path`` tells, None if it is not about the tables that are there, of this stamp."""
     try:
         values = read_json(path)
         check_types(TableChanges, values)
@@ -68,16 +68,16 @@ def read_changes(path: Path, table: TableStamp | None) -> TableChanges | None:
 
 
 def write_changes(path: Path, table: TableStamp, before: TableChanges | None, changed: Iterable[str]) -> Seen:
-    """Replace the file at ``path`` once a ``table`` is written with trials that changed.
+    """Replace the file at ``path`` once tables are written with trials that changed.
 
     Args:
         path: The file.
-        table: The stamp of the table.
-        before: What the file told of the table before, if it did.
+        table: The stamp of the tables.
+        before: What the file told of the tables before, if it did.
         changed: The trials.
 
     Returns:
-        How far the command that wrote the table has followed the changes.
+        How far the command that wrote the tables has followed the changes.
     """
     series, count, last = (before.series, before.count, before.last) if before else (uuid4().hex, 0, [])
     signatures = sorted(changed)

@@ -167,9 +167,12 @@ class TableKeeper:
             self._listing.save()
 
     def _stamp(self) -> TableStamp | None:
-        """Return what tells the table of trials that this keeper wrote from one that another command wrote."""
+        """Return what tells the tables that this keeper wrote from those of another command, also of a killed one.
+
+        Whoever writes begins with the first table and ends with the last one.
+        """
         try:
-            stat = self._store.table(self._sweep, TABLES[-1]).stat()
+            stats = [self._store.table(self._sweep, kind).stat() for kind in (TABLES[0], TABLES[-1])]
         except OSError:
             return None
-        return (stat.st_ino, stat.st_mtime_ns)
+        return tuple(number for stat in stats for number in (stat.st_ino, stat.st_mtime_ns))

@@ -6,15 +6,16 @@ Every table carries the version of nnray, the sweep and its metric in its schema
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from nnray.store.listed_trial import ListedTrial
 from nnray.store.metrics_log import default_mode
 from nnray.store.parquet_file import write_parquet
-from nnray.store.table_block import TABLES, TableBlock, TableColumns
+from nnray.store.table_block import EMPTY, TABLES, TableBlock, TableColumns
 from nnray.trial.paths import StorePaths
 
 METRIC_KEY, MODE_KEY = "nnray.metric", "nnray.mode"
@@ -44,7 +45,19 @@ def write_tables(
     for kind, table in (blocks or TableBlocks()).tables(trials).items():
         path = store.table(sweep, kind)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_parquet(table.replace_schema_metadata(metadata), path)
+        write_parquet(table.schema.with_metadata(metadata), table.parts, path)
+
+
+class BlockwiseTable(NamedTuple):
+    """A table that is made while it is written.
+
+    Attributes:
+        schema: Its columns.
+        parts: Yields its rows, in tables of the rows of some trials each; may be called again.
+    """
+
+    schema: pa.Schema
+    parts: Callable[[], Iterator[pa.Table]]
 
 
 class TableBlocks:
@@ -53,7 +66,7 @@ class TableBlocks:
     def __init__(self) -> None:
         self._blocks: list[TableBlock] = []
 
-    def tables(self, trials: Sequence[ListedTrial]) -> dict[str, pa.Table]:
+    def tables(self, trials: Sequence[ListedTrial]) -> dict[str, BlockwiseTable]:
         """Return the tables of ``trials`` by kind, in the order of :data:`TABLES`.
 
         Args:
@@ -66,8 +79,12 @@ class TableBlocks:
             for block, group in zip(known, groups, strict=True)
         ]
         columns = TableColumns.of(self._blocks)
-        made = [block.tables(columns) for block in self._blocks]
-        return {kind: pa.concat_tables([tables[kind] for tables in made]) for kind in TABLES}
+
+        def table(kind: str) -> BlockwiseTable:
+            schema, blocks = EMPTY.table(kind, columns).schema, self._blocks
+            return BlockwiseTable(schema, lambda: (block.table(kind, columns) for block in blocks))
+
+        return {kind: table(kind) for kind in TABLES}
 
 
 def _provenance(sweep: str, trials: Sequence[ListedTrial]) -> dict[str, str]:

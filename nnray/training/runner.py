@@ -33,6 +33,7 @@ from nnray.training.loggers import Loggers
 from nnray.training.provenance import kept_packages, library_versions
 from nnray.training.requests import Pending, Requests
 from nnray.training.resume import read_resume_state
+from nnray.trial.config_file import with_checksum
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import TrialPaths
 
@@ -125,8 +126,9 @@ def _run_claimed(
         if before.status == "completed" and not keep_state:  # its runner may have been killed just before this
             paths.resume.unlink(missing_ok=True)
         return before.status  # type: ignore[return-value]
-    if paths.config.read_bytes() != (text := configuration.yaml()).encode():  # which may be damaged: it is written anew
-        write_text(paths.config, text)  # a key that cannot change the result has changed: where data lies, say
+    text = with_checksum(configuration.yaml())
+    if paths.config.read_bytes() != text.encode():  # it is damaged, or a key has changed that cannot change the result
+        write_text(paths.config, text)
     remove_leftovers(paths.folder)
     remove_leftovers(paths.checkpoints)
     record = dataclasses.replace(

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from nnray.errors import ConfigurationError
+from nnray.trial.config_file import is_of_trial, without_checksum
 from nnray.trial.yaml_loader import load_yaml
 
 HOMES = {
@@ -34,12 +35,19 @@ _CLASS_KEYS = ("class_path", "init_args")
 
 
 def read_configuration_file(path: str | Path) -> dict[str, Any]:
-    """Return the mapping in a YAML (or JSON) file; raise ConfigurationError if there is none."""
+    """Return the mapping in a YAML (or JSON) file.
+
+    Raises:
+        ConfigurationError: There is none, or the file is that of a trial in a store and is not what was written there.
+    """
     path = Path(path) if isinstance(path, str) else path
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise ConfigurationError(f"{path} is no configuration: it is larger than {_LARGEST_FILE >> 20} MiB")
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        if without_checksum(content) is None and is_of_trial(path):
+            raise ConfigurationError(f"{path} is damaged: it is not what was written (its checksum differs)")
+        text = content.decode()
         values = load_yaml(
             text.replace("\t", " ") if path.suffix == ".json" else text
         )  # JSON may be indented by tabs, YAML not

@@ -10,6 +10,7 @@ import pytest
 from commands import nnray
 
 from nnray.chaos import FAULTS, Campaign, Episode, run_campaign
+from nnray.chaos.faults import damage
 from nnray.chaos.file_operations import Meddling, operations_of
 from nnray.chaos.launcher import Launcher
 from nnray.chaos.reader import reading
@@ -50,6 +51,12 @@ def test_damage_is_told_of_or_repaired(tmp_path: Path) -> None:
     episodes = played(tmp_path, episodes=4, seed=3002, faults=("truncate", "flip"))
     assert [episode.broken for episode in episodes] == [()] * 4
     assert list(tmp_path.iterdir()) == []
+
+
+def test_damage_to_a_configuration_is_told_of_or_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(damage, "_PATTERNS", ("trials/*/config.yaml",))
+    episodes = played(tmp_path, episodes=2, seed=1, faults=("flip",))  # of a study that was killed, and of a whole one
+    assert [(episode.kills, episode.broken) for episode in episodes] == [(1, ()), (0, ())]
 
 
 def loses_a_row(words: Sequence[str]) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import nnray
 from nnray.cli.main import main
+from nnray.errors import StoreError
 from nnray.trial.paths import StorePaths, TrialPaths
 
 BASE = """
@@ -18,14 +21,26 @@ checkpoint: {keep: all, keep_state: true}
 """
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store: two trials in a sweep, and one that is in another sweep alone."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("NNRAY_STORE", raising=False)
+        (folder / "base.yaml").write_text(BASE)
+        for name, seeds in (("first", "0,1"), ("second", "2")):
+            words = ["sweep", "--base", "base.yaml", "--grid", f"seed={seeds}", "--name", name, "--in-process"]
+            assert main(words) == 0
+    return folder
+
+
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StorePaths:
-    """Two trials in a sweep, and one that is in another sweep alone."""
+def store(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StorePaths:
+    """A copy of that store, in the working folder."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NNRAY_STORE", raising=False)
-    (tmp_path / "base.yaml").write_text(BASE)
-    for name, seeds in (("first", "0,1"), ("second", "2")):
-        assert main(["sweep", "--base", "base.yaml", "--grid", f"seed={seeds}", "--name", name, "--in-process"]) == 0
     return StorePaths(tmp_path / "nnray-store")
 
 
@@ -67,6 +82,11 @@ DAMAGE: dict[str, tuple[Callable[[TrialPaths], object], str]] = {
     "half a place": (lambda paths: paths.membership("first").write_text("{"), "sweeps/first.json is damaged: "),
     "no configuration": (lambda paths: paths.config.unlink(), "config.yaml is missing"),
     "no text": (lambda paths: paths.config.write_bytes(b"\xff\xfe\x00"), "config.yaml: it is not UTF-8 text"),
+    "another value": (
+        lambda paths: paths.config.write_text(paths.config.read_text().replace("lr: 0.001", "lr: 0.002")),
+        "config.yaml is damaged: it is not what was written (its checksum differs)",
+    ),
+    "an empty configuration": (lambda paths: paths.config.write_text(""), "config.yaml is empty"),
     "a link": (
         lambda paths: paths.log.unlink() or paths.log.symlink_to("/etc/hostname"),
         "log.txt is a symbolic link out",
@@ -110,3 +130,26 @@ def test_named_sweeps_alone_are_read(store: StorePaths, capsys: pytest.CaptureFi
 def test_an_option_that_would_be_ignored_is_refused(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rebuild", "--verify", "--mlflow-uri", "http://127.0.0.1:9"]) == 2
     assert "--mlflow-uri: --verify looks at trial folders alone" in capsys.readouterr().err
+
+
+def test_a_value_changed_in_a_configuration_is_in_no_table_and_trained_with_by_nobody(
+    store: StorePaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = member(store, "second")
+    whole = paths.config.read_text()
+    paths.config.write_text(whole.replace("lr: 0.001", "lr: 0.002"))
+    damaged = f"{paths.config} is damaged: it is not what was written (its checksum differs)"
+    assert main(["rebuild", "second"]) == 1
+    assert f"nnray: trial {paths.signature} is left out: {damaged}" in capsys.readouterr().err
+    assert len(nnray.open(store.root).trials("second")) == 0
+    assert main(["train", "--config", str(paths.config)]) == 2
+    assert capsys.readouterr().err == f"nnray: error: {damaged}\n"
+    with pytest.raises(StoreError, match="its checksum differs"):
+        nnray.open(store.root).load(paths.signature)
+    again = ["sweep", "--base", "base.yaml", "--grid", "seed=2", "--name", "second", "--in-process"]
+    assert main(again) == 1
+    assert damaged in capsys.readouterr().out
+    paths.config.unlink()  # as docs/store.md says
+    assert main(again) == 0
+    assert paths.config.read_text() == whole
+    assert len(nnray.open(store.root).trials("second")) == 1

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from pyarrow.fs import LocalFileSystem
 from trial_folders import append_row, epoch_row, write_trial, write_trials
 
 from nnray.store import listing as listing_module
-from nnray.store import reading_processes
+from nnray.store import parquet_file, reading_processes
 from nnray.store import tables as tables_module
 from nnray.store.files import write_text
 from nnray.store.listing import SweepListing
@@ -59,7 +60,8 @@ def anew(store: StorePaths, sweep: str = "digits") -> dict[str, pa.Table]:
     """The tables, made from the folders alone."""
     listing = SweepListing(store, sweep)
     listing.rescan()
-    return TableBlocks().tables(listing.trials())
+    tables = TableBlocks().tables(listing.trials())
+    return {kind: pa.concat_tables(table.parts(), promote_options="none") for kind, table in tables.items()}
 
 
 def kept(store: StorePaths, sweep: str = "digits") -> dict[str, pa.Table]:
@@ -274,7 +276,7 @@ def test_what_an_old_footer_names_is_in_the_file_that_took_its_place(tmp_path):
     for count in [5, 6, 7, 40, 8, 0, 9, *range(1000, 1012), 3, 1000]:
         table = pa.table({"a": draw.random(count), "b": [str(value) for value in draw.integers(0, 9, count)]})
         largest = max(largest, table.nbytes)
-        write_parquet(table, path)
+        write_parquet(table.schema, lambda table=table: iter([table.slice(0, 3), table.slice(3)]), path)
         if old is not None:
             fragment, before = old
             assert fragment.to_table().equals(before)  # it has read the footer of the former file, and its data now
@@ -284,6 +286,74 @@ def test_what_an_old_footer_names_is_in_the_file_that_took_its_place(tmp_path):
         assert pq.read_table(path).equals(table)
         assert polars.read_parquet(path).to_arrow().to_pylist() == table.to_pylist()
         assert path.stat().st_size < 4 * largest + 2000
+
+
+def test_no_more_rows_are_in_memory_than_a_row_group_and_a_part_have(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet_file, "_ROW_GROUP", 10)
+    path, yielded = tmp_path / "table.parquet", []
+    schema = pa.schema([("a", pa.int64())])
+
+    def parts():
+        for start in range(0, 203, 7):
+            part = pa.table({"a": range(start, start + 7)}, schema=schema)
+            yielded.append(weakref.ref(part))
+            yield part
+            del part
+            assert sum(reference() is not None for reference in yielded) <= 3
+
+    for _ in range(3):
+        write_parquet(schema, parts, path)
+        metadata = pq.read_metadata(path)
+        groups = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+        assert groups == [10] * 20 + [3]
+        assert pq.read_table(path)["a"].to_pylist() == list(range(203))
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_rows_of_a_command_that_is_killed_between_two_tables_stay(tmp_path, monkeypatch):
+    store = write_trials(tmp_path, 2)
+    killed, other = TableKeeper(store, "digits"), TableKeeper(store, "digits")
+    killed.update()
+    other.update()
+    killed.update()
+    first, second = (listed.paths for listed in other.trials())
+    append_row(first.metrics, epoch_row(3, 0.5))
+    killed.note(first.signature)
+
+    def write_and_die(schema, parts, path):
+        write_parquet(schema, parts, path)
+        raise Killed
+
+    monkeypatch.setattr(tables_module, "write_parquet", write_and_die)
+    with pytest.raises(Killed):
+        killed.update()
+    monkeypatch.undo()
+    seen = kept(store)["metrics"]
+    append_row(second.metrics, epoch_row(3, 0.5))
+    other.note(second.signature)
+    other.update()
+    assert seen.num_rows == 7
+    assert kept(store)["metrics"]["epoch"].to_pylist() == [0, 1, 2, 3] * 2
+
+
+def test_rows_are_held_once(tmp_path):
+    store = StorePaths(tmp_path)
+    for position in range(40):
+        rows = [{"epoch": epoch, "step": epoch, "time": 1e9, "acc": 0.1 * epoch} for epoch in range(500)]
+        write_trial(store, position=position, rows=rows)
+    before = pa.total_allocated_bytes()
+    keeper = TableKeeper(store, "digits")
+    keeper.update()
+    grown = keeper.trials()[3].paths
+    append_row(grown.metrics, {"epoch": 500, "step": 500, "time": 1e9, "acc": 0.5})
+    keeper.note(grown.signature)
+    keeper.update()
+    assert keeper.problem is None
+    held = pa.total_allocated_bytes() - before
+    assert held < 1.2 * 40 * 500 * 4 * 8
 
 
 WRITER = textwrap.dedent("""

@@ -19,6 +19,7 @@ from nnray.store.files import move_folder, write_text
 from nnray.store.links import check_links
 from nnray.store.membership import trial_folders
 from nnray.store.record import Record
+from nnray.trial.config_file import with_checksum
 from nnray.trial.configuration import Configuration, resolve
 from nnray.trial.merging import read_configuration_file
 from nnray.trial.paths import StorePaths, TrialPaths
@@ -86,7 +87,7 @@ def adopt(source: TrialPaths, target: TrialPaths) -> bool:
                 raise
             claim.moved(target.claim)
         configuration = resolve(read_configuration_file(target.config))
-        write_text(target.config, configuration.yaml())
+        write_text(target.config, with_checksum(configuration.yaml()))
         record = Record.read(target.record)
         if record is not None:
             dataclasses.replace(record, signature=configuration.full_signature).write(target.record)

@@ -24,6 +24,7 @@ from nnray.sweep.planning.adoption import adopt, find_adoptable, is_half_adopted
 from nnray.sweep.planning.continuation import ShorterTrial, find_shorter, inherit
 from nnray.sweep.planning.departures import of_other_commands
 from nnray.sweep.planning.expansion import expand
+from nnray.trial.config_file import with_checksum
 from nnray.trial.configuration import Configuration
 from nnray.trial.paths import StorePaths, TrialPaths
 
@@ -165,7 +166,7 @@ def enlist(paths: TrialPaths, configuration: Configuration, membership: Membersh
     """Make the trial's folder if there is none, and list the trial in ``sweep``."""
     if not paths.config.exists():
         paths.folder.mkdir(parents=True, exist_ok=True)
-        write_text(paths.config, configuration.yaml())
+        write_text(paths.config, with_checksum(configuration.yaml()))
     membership.write(paths, sweep)
 
 

@@ -18,6 +18,7 @@ from nnray.store.membership import Membership
 from nnray.store.record import Record
 from nnray.sweep.planning.plan import make_plan
 from nnray.trial import StorePaths, TrialPaths, resolve
+from nnray.trial.config_file import with_checksum
 from nnray.trial.yaml_dumper import dump_yaml
 from nnray.trial.yaml_loader import load_yaml
 
@@ -171,7 +172,7 @@ def test_other_configurations_are_not_taken(store):
     assert (trial.former, trial.state) == (None, "run")
 
 
-@pytest.mark.parametrize("damage", ["no file", "no YAML", "no class", "removed option", "no text"])
+@pytest.mark.parametrize("damage", ["no file", "no YAML", "no class", "removed option", "no text", "another value"])
 def test_folders_that_mean_nothing_today_are_passed_over(store, damage):
     paths = older(store, resolve(BASE), ["depth"])
     text = paths.config.read_text()
@@ -183,6 +184,7 @@ def test_folders_that_mean_nothing_today_are_passed_over(store, damage):
             "no class": text.replace("nnray.models.MLP", "gone.MLP"),
             "removed option": text.replace("width:", "height:"),
             "no text": "\x00",
+            "another value": with_checksum(text.replace("seed: 0", "seed: 1")).replace("seed: 1", "seed: 0"),
         }
         paths.config.write_text(changed[damage])
     assert plan_of(store).trials[0].former is None
@@ -224,7 +226,7 @@ def test_a_process_that_is_killed_meanwhile_leaves_the_rest_to_the_next(store, i
     (trial,) = plan_of(store).trials
     assert (trial.former, trial.state) == (None, "complete")
     assert Record.read(trial.paths.record).signature == trial.configuration.full_signature
-    assert trial.paths.config.read_text() == trial.configuration.yaml()
+    assert trial.paths.config.read_text() == with_checksum(trial.configuration.yaml())
     assert Membership.read(trial.paths, "s") is not None
 
 
