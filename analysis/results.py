@@ -278,17 +278,18 @@ def pairs_frame(
         values: Names and ``len(rows) x len(columns)`` values.
         wanted: Which of them become rows of the table, booleans of that shape; None for all.
     """
-    if wanted is None:
-        side_a, side_b = (index.reshape(-1) for index in np.indices((len(rows), len(columns))))
-    else:
-        side_a, side_b = np.nonzero(wanted)
     frame: dict[str, Any] = {}
-    for side, places, index in zip(SIDES, (rows, columns), (side_a, side_b), strict=True):
+    shape = len(rows), len(columns)
+    chosen = slice(None) if wanted is None else wanted.reshape(-1)
+    for side, places, axis in zip(SIDES, (rows, columns), (0, 1), strict=True):
         trials, epochs, layers = zip(*places, strict=True) if places else ((), (), ())
-        frame[f"trial_{side}"] = pd.Categorical(trials).take(index)  # text repeated a million times, kept once
-        frame[f"epoch_{side}"] = np.asarray(epochs, dtype=np.int64)[index]
-        frame[f"layer_{side}"] = pd.Categorical(layers).take(index)
-    return pd.DataFrame(frame | {name: square[side_a, side_b] for name, square in values.items()})
+        for name, column in (("trial", trials), ("epoch", np.asarray(epochs, dtype=np.int64)), ("layer", layers)):
+            text = None if name == "epoch" else pd.Categorical(column)  # repeated a million times, kept once
+            one = np.asarray(column) if text is None else text.codes
+            every = np.broadcast_to(np.expand_dims(one, 1 - axis), shape).reshape(-1)[chosen]
+            frame[f"{name}_{side}"] = every if text is None else pd.Categorical.from_codes(every, dtype=text.dtype)
+    frame |= {name: square.reshape(-1)[chosen] for name, square in values.items()}
+    return pd.DataFrame(frame, copy=False)
 
 
 def errors_frame(errors: Sequence[tuple[str, int, str | None, str]]) -> pd.DataFrame:

@@ -52,7 +52,9 @@ class Stimuli:
             yield torch.from_numpy(np.array(self.images[place : place + size])).to(device)  # a copy: theirs is shared
 
 
-def make_stimuli(networks: Networks, data: Data = "test", n: int | None = None, seed: int = 0) -> Stimuli:
+def make_stimuli(
+    networks: Networks, data: Data = "test", n: int | None = None, seed: int = 0, at_most: int | None = None
+) -> Stimuli:
     """Return the samples that all of ``networks`` are shown.
 
     Args:
@@ -62,6 +64,7 @@ def make_stimuli(networks: Networks, data: Data = "test", n: int | None = None, 
         n: How many samples, drawn without replacement; None for all. They come in a random order in any case, as
             measures by minibatches need it.
         seed: Of the draw and the order.
+        at_most: Without ``n``, draw no more than so many.
 
     Raises:
         AnalysisError: If there are no networks or not enough samples, or the networks were trained on different data.
@@ -87,6 +90,8 @@ def make_stimuli(networks: Networks, data: Data = "test", n: int | None = None, 
         )
     if images.dtype == np.float64:  # NumPy's default, which no network computes in
         images = images.astype(np.float32)
+    if n is None and at_most is not None:
+        n = min(at_most, len(images))
     return _chosen(images, labels, n, seed)
 
 

@@ -3,6 +3,7 @@
 nnray    ``networks.cka(layers, data=images, batch_size=128)`` on a store that holds M convolutional networks of nine
          layers: reads tables and weights, makes Gram vectors, multiplies, writes and returns the table
 forward  the same networks, loaded before, shown the same images in the same minibatches, in inference mode
+last     the same with the channels of a pixel beside each other in memory, as nnray shows images on a CPU
 pairs    CKA as torch_cka computes it: for every pair of networks and every minibatch both are run again, and HSIC_1 is
          computed for every pair of layers from their Gram matrices. Each round times a single pair of networks; all
          M (M - 1) / 2 pairs and the M networks with themselves take that often (torch_cka does one pair at a time)
@@ -116,6 +117,7 @@ def measure(networks: analysis.Networks, images: torch.Tensor, rounds: int) -> d
     sides: dict[str, Callable[[], Any]] = {
         "nnray": lambda: networks.cka(LAYERS, data=images, batch_size=BATCH, name=f"cka-{count}-{next(counter)}"),
         "forward": lambda: forward(models, shown),
+        "last": lambda: forward(models, shown.to(memory_format=torch.channels_last)),
     }
     if pairs is not None:
         sides["pairs"] = lambda: cka_of_a_pair(models[0], models[-1], shown)
@@ -132,7 +134,7 @@ def measure(networks: analysis.Networks, images: torch.Tensor, rounds: int) -> d
             with freed_memory_kept():  # as nnray's job does: the others are faster that way, too
                 sides[name]()
             times[name].append((time.process_time() - begun) * ((pairs or 1) if name == "pairs" else 1))
-    ratios = {"over_forward": _ratios(times["nnray"], times["forward"])}
+    ratios = {f"over_{side}": _ratios(times["nnray"], times[side]) for side in ("forward", "last")}
     if pairs is not None:
         ratios["faster_than_pairs"] = _ratios(times["pairs"], times["nnray"])
     return {

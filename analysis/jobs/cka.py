@@ -20,7 +20,14 @@ import torch
 from analysis.activations import patterns_of
 from analysis.jobs.cka_intervals import make_resampled_work
 from analysis.jobs.folder import ERRORS, JobFolder
-from analysis.jobs.gram_vectors import KERNELS, GramOptions, Kernel, make_gram_work, read_gram_vectors
+from analysis.jobs.gram_vectors import (
+    KERNELS,
+    GramOptions,
+    Kernel,
+    make_gram_work,
+    own_products,
+    read_gram_vectors,
+)
 from analysis.jobs.per_network import device_of, make_missing, part_of, some
 from analysis.jobs.summaries import read_layers
 from analysis.networks import Networks
@@ -185,7 +192,7 @@ def make_tile_work() -> Callable[[Any], np.ndarray]:
         right = left if one == other else torch.cat([read_gram_vectors(path) for path in columns], dim=1)
         total = torch.zeros(left.shape[1], right.shape[1], dtype=torch.float64)
         for vectors, others in zip(left, right, strict=True):
-            total += (vectors @ others.T).double()
+            total += (own_products(vectors) if one == other else vectors @ others.T).double()
         return total.numpy()
 
     return work

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from analysis.jobs.folder import ERRORS, JobFolder
 from analysis.jobs.mapping import read_rows
 from analysis.jobs.pairing import choice_of, key_of
-from analysis.jobs.per_network import FORWARD_BATCH, Failure, device_of
+from analysis.jobs.per_network import FORWARD_BATCH, Failure, device_of, finite_outputs
 from analysis.loading import Loader
 from analysis.networks import Network, Networks
 from analysis.pool import Actors, pool_of
@@ -146,6 +146,10 @@ def make_path_work(
 
     def work(pair: tuple[Network, Network]) -> None:
         first, second = (loader.load(network.trial, network.epoch) for network in pair)
+        for network, model in zip(pair, (first, second), strict=True):
+            bad = sum(int((~torch.isfinite(value)).sum()) for value in model.state_dict().values())
+            if bad:
+                raise AnalysisError(f"{bad} of the weights of {key_of(network)} are not finite")
         one, other = first.state_dict(), second.state_dict()
         rows: list[dict[str, Any]] = []
         for align in options.align:
@@ -184,4 +188,5 @@ def _aligned(first: GraphModule, second: GraphModule, image: torch.Tensor, seed:
 def _figures(model: GraphModule, shown: Stimuli, device: torch.device) -> tuple[float, float]:
     outputs = torch.cat([model(images).double().cpu() for images in shown.batches(FORWARD_BATCH, device)])
     labels = torch.tensor(shown.labels).long()
+    finite_outputs(outputs)
     return float(F.cross_entropy(outputs, labels)), float((outputs.argmax(dim=1) == labels).double().mean())

@@ -15,7 +15,7 @@ from analysis.activations import Patterns, activations, patterns_of
 from analysis.extracted import INDEX, LABELS, SAMPLES, Extracted
 from analysis.jobs.folder import ERRORS, JobFolder, part_key
 from analysis.jobs.function_text import function_text
-from analysis.jobs.growing_arrays import LAYERS, growing_arrays
+from analysis.jobs.growing_arrays import LAYERS, LEFT_OUT, growing_arrays
 from analysis.jobs.per_network import FORWARD_BATCH, device_of, make_missing, part_of, some
 from analysis.loading import Loader
 from analysis.networks import Network, Networks
@@ -44,6 +44,8 @@ def extract(
     actors: Actors | None = None,
 ) -> Extracted:
     """Write layers of all networks to disk and return them as a table of arrays that are read when they are used.
+
+    A layer is left out, and among the errors, if one of its values is not finite, or too large for ``dtype``.
 
     Args:
         networks: The networks.
@@ -89,12 +91,22 @@ def extract(
     shared = (stimuli, networks.store, folder.path / _VALUES, patterns, keep, device_of(actors))
     with pool_of(actors) as pool:
         errors = make_missing(networks, folder, _VALUES, "", make_extraction_work, shared, pool, len(stimuli))
-    rows = [row for network in networks for row in _rows(part_of(folder, _VALUES, network, ""), network)]
+    rows = []
+    for network in networks:
+        part = part_of(folder, _VALUES, network, "")
+        rows += _rows(part, network)
+        if (left_out := part / LEFT_OUT).is_file():
+            reasons = json.loads(left_out.read_text(encoding="utf-8"))
+            errors += [(network.trial, network.epoch, layer, reason) for layer, reason in reasons.items()]
     if not rows:
         raise AnalysisError(f"every network failed: {errors[0][3]}" if errors else "there are no networks")
     folder.write_table(INDEX, pa.Table.from_pylist(rows))
     folder.write_table(ERRORS, pa.Table.from_pandas(errors_frame(errors), preserve_index=False))
     return Extracted(folder.path)
+
+
+class _NotFiniteError(ValueError):
+    """A layer has values that cannot be kept."""
 
 
 class _Keep:
@@ -104,10 +116,23 @@ class _Keep:
         self._reduction, self._project, self._dtype, self._seed = reduction, project, dtype, seed
 
     def __call__(self, values: torch.Tensor) -> np.ndarray:
-        kept = reduced(values, self._reduction)
+        """Return it.
+
+        Raises:
+            _NotFiniteError: If a value is not finite.
+        """
+        kept = reduced(values.contiguous() if callable(self._reduction) else values, self._reduction)
         if self._project is not None:
             kept = projected(kept, self._project, self._seed)
-        return kept.to(DTYPES[self._dtype]).cpu().numpy()  # PyTorch rounds to float16 many times faster than NumPy
+        kept = kept.to(DTYPES[self._dtype]).contiguous()  # PyTorch rounds to float16 many times faster than NumPy
+        # A sum tells it in one pass; it may be too large itself.
+        total = kept.sum(dtype=torch.promote_types(kept.dtype, torch.float32))
+        if not bool(torch.isfinite(total)) and not bool(torch.isfinite(kept).all()):
+            bad = int((~torch.isfinite(values.reshape(len(values), -1))).any(dim=1).sum())
+            if bad:
+                raise _NotFiniteError(f"activations of {bad} of {len(values)} images are not finite")
+            raise _NotFiniteError(f"what is kept of the activations is not finite in {self._dtype}")
+        return kept.cpu().numpy()
 
 
 def make_extraction_work(
@@ -122,8 +147,16 @@ def make_extraction_work(
                 return
             model = loader.load(network.trial, network.epoch, patterns)
             for images in stimuli.batches(FORWARD_BATCH, torch.device(device), arrays.done):
-                values = activations(model, images, patterns)
-                arrays.write({layer: keep(one) for layer, one in values.items()})
+                rows = {}
+                for layer, values in activations(model, images, patterns).items():
+                    if layer not in arrays.left_out:
+                        try:
+                            rows[layer] = keep(values)
+                        except _NotFiniteError as error:
+                            arrays.left_out[layer] = (
+                                f"{error} (images {arrays.done} to {arrays.done + len(images) - 1})"
+                            )
+                arrays.write(rows, len(images))
 
     return work
 

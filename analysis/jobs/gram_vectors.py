@@ -97,13 +97,14 @@ def _vectors(
     bad: dict[str, str] = {}
     for batch, images in zip(range(batches), stimuli.batches(size, device), strict=False):
         for name, values in activations(model, images, options.layers).items():
-            features = values.flatten(start_dim=1).float()
+            features = features_of(values)
             square = square_of(features, options)
-            gram = gram_of(square, options)
-            if not bool(torch.isfinite(gram).all()):
+            vector = as_vector(gram_of(square, options))
+            if not bool(torch.isfinite(vector).all()):
                 bad.setdefault(name, _why_not_finite(features, batch))
                 continue
-            vector = square.reshape(-1) if options.resampled else as_vector(gram)
+            if options.resampled:
+                vector = square.reshape(-1)
             if name not in vectors:
                 vectors[name] = torch.empty(batches, len(vector), dtype=torch.float32)
             vectors[name][batch] = vector
@@ -134,15 +135,29 @@ def _why_not_finite(features: torch.Tensor, batch: int) -> str:
     return f"activations of the {where} are too large for float32, or mostly equal under a Gaussian kernel"
 
 
+def features_of(values: torch.Tensor) -> torch.Tensor:
+    """Return activations as ``n x features``, float32, without a copy where channels come last in memory.
+
+    Inner products don't depend on the order of features.
+    """
+    if values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last):
+        values = values.permute(0, 2, 3, 1)
+    return values.flatten(start_dim=1).float()
+
+
 def square_of(features: torch.Tensor, options: GramOptions) -> torch.Tensor:
     """Return what a Gram matrix is made of, ``n x n``: inner products, or squared distances (float64)."""
     if options.kernel == "rbf":
         return squared_distances(features.double())
     # Seen from the first image, features are about as small as from their mean, which keeps float32 precise: little is
     # left that centring the matrix cancels. And constant ones, of a dead unit say, are zero, not their mean's rounding.
-    features = features - features[:1]
+    return own_products(features - features[:1])
+
+
+def own_products(rows: torch.Tensor) -> torch.Tensor:
+    """Return the inner products of all rows, ``n x n``."""
     # NumPy sees that the product is symmetric and computes half of it; PyTorch computes all.
-    return torch.from_numpy(features.numpy() @ features.numpy().T) if features.is_cpu else features @ features.T
+    return torch.from_numpy(rows.numpy() @ rows.numpy().T) if rows.is_cpu else rows @ rows.T
 
 
 def gram_of(square: torch.Tensor, options: GramOptions) -> torch.Tensor:

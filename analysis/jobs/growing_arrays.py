@@ -25,6 +25,9 @@ from nnray.store.claim import Claim, forget_claim
 from nnray.store.files import write_text
 
 LAYERS = "layers.json"
+"""Names of layers, in the order of their files' numbers."""
+LEFT_OUT = "left_out.json"
+"""Layers that have no file, with the reason; not there where every layer has one."""
 _PROGRESS, _CLAIM = "progress.json", "claim"
 _NOTED_EVERY_S = 5.0
 """What a kill can cost; to note progress waits for the disk."""
@@ -39,6 +42,8 @@ class GrowingArrays:
         self._noted = time.monotonic()
         self.done = 0
         """How many rows are there, of all layers."""
+        self.left_out: dict[str, str] = {}
+        """Layers that get no further rows and no file in the end, with the reason."""
         try:
             progress = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
             for place, layer in enumerate(progress["layers"]):
@@ -47,35 +52,42 @@ class GrowingArrays:
                 if len(array) != samples:
                     raise ValueError(f"{len(array)} rows")
                 self._arrays[layer] = _Array(path, array)
+            self.left_out = dict(progress.get("left out", {}))
             self.done = min(int(progress["rows"]), samples)
         except (OSError, ValueError, KeyError, TypeError):  # not begun, or damaged
             self.close()
-            self._arrays = {}
+            self._arrays, self.left_out = {}, {}
 
-    def write(self, rows: Mapping[str, np.ndarray]) -> None:
-        """Append the same number of rows, ``(b, ...)``, to each layer.
+    def write(self, rows: Mapping[str, np.ndarray], count: int) -> None:
+        """Append rows, ``(count, ...)``, to each layer that is not left out.
 
         Raises:
             AnalysisError: If rows are not shaped as those before.
         """
-        count = 0
         for layer, values in rows.items():
             if layer not in self._arrays:
                 path = self._folder / f"{len(self._arrays)}.npy"
                 shape = (self._samples, *values.shape[1:])
                 self._arrays[layer] = _Array(path, np.lib.format.open_memmap(path, "w+", values.dtype, shape))
-            count = len(values)
             self._arrays[layer].write(self.done, values)
         self.done += count
         if time.monotonic() - self._noted > _NOTED_EVERY_S and self.done < self._samples:
             self._flush()
-            write_text(self._folder / _PROGRESS, json.dumps({"layers": list(self._arrays), "rows": self.done}))
+            progress = {"layers": list(self._arrays), "rows": self.done, "left out": self.left_out}
+            write_text(self._folder / _PROGRESS, json.dumps(progress))
             self._noted = time.monotonic()
 
     def finish(self) -> None:
         """Bring everything to the disk, and say which layer each file is."""
+        for layer in self.left_out:
+            if layer in self._arrays:
+                self._arrays.pop(layer).remove()
+        for place, array in enumerate(self._arrays.values()):
+            array.call(self._folder / f"{place}.npy")
         self._flush()
         (self._folder / LAYERS).write_text(json.dumps(list(self._arrays)), encoding="utf-8")
+        if self.left_out:
+            (self._folder / LEFT_OUT).write_text(json.dumps(self.left_out), encoding="utf-8")
         (self._folder / _PROGRESS).unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -92,6 +104,7 @@ class _Array:
     """The file of an array, which is written: through a mapping, every 4 KiB would take a page fault."""
 
     def __init__(self, path: Path, array: np.memmap) -> None:
+        self._path = path
         self._shape, self._dtype, self._start = array.shape[1:], array.dtype, array.offset
         self._file = path.open("r+b")
 
@@ -107,6 +120,14 @@ class _Array:
     def flush(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
+
+    def call(self, path: Path) -> None:
+        if path != self._path:
+            self._path = self._path.rename(path)
+
+    def remove(self) -> None:
+        self.close()
+        self._path.unlink()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # of a full disk, which has been told of

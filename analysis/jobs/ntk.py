@@ -24,6 +24,8 @@ from analysis.weights.distances import WHOLE
 from nnray.errors import AnalysisError
 
 MEMORY_BYTES = 1_000_000_000
+_IMAGES = 64
+"""By default: the cost of a kernel grows with the square of the images."""
 
 
 class _Alignment(PairMeasure):
@@ -48,7 +50,7 @@ def ntk_alignment(
     against: Networks | None = None,
     same: str | Sequence[str] = (),
     data: Data = "test",
-    n: int = 64,
+    n: int | None = None,
     sketch: int | None = None,
     seed: int = 0,
     name: str | None = None,
@@ -62,7 +64,8 @@ def ntk_alignment(
         against: The networks of the sides ``a``: see :func:`analysis.jobs.compare.compare`.
         same: ``trial`` or ``epoch``, if both sides have them in common.
         data: The images: see :func:`analysis.stimuli.make_stimuli`.
-        n: How many; the exact kernel of a network with P parameters takes ``8 n P`` bytes, and must fit ``memory``.
+        n: How many; by default 64, or all where there are fewer. The exact kernel of a network with P parameters takes
+            ``8 n P`` bytes, and must fit ``memory``.
         sketch: For larger ones: keep so many numbers of a gradient; see :func:`analysis.similarity.ntk.ntk`.
         seed: Of the choice of images and of the sketch.
         name: The folder under ``analysis/`` in the store.
@@ -75,19 +78,19 @@ def ntk_alignment(
     Raises:
         AnalysisError: If there are no networks, or every network fails.
     """
-    if n < 2:
-        raise AnalysisError(f"{n} images are too few for the alignment of kernels: it needs 2")
     if sketch is not None and sketch < 1:
         raise AnalysisError(f"sketch is {sketch}, where a positive number is expected")
     choice = choice_of(networks, against, same)
     together = networks if against is None else against | networks
-    stimuli = make_stimuli(together, data, n, seed)
+    stimuli = make_stimuli(together, data, n, seed, at_most=_IMAGES)
+    if len(stimuli) < 2:
+        raise AnalysisError(f"{len(stimuli)} images are too few for the alignment of kernels: it needs 2")
     arguments = {"stimuli": stimuli.fingerprint, "sketch": sketch, "seed": seed}
     folder = JobFolder(networks.store, "ntk", arguments, name)
     folder.open(together)
     shared = (stimuli, networks.store, folder.path / KIND, sketch, seed, memory, device_of(actors))
     with pool_of(actors) as pool:
-        errors = make_missing(together, folder, KIND, SUFFIX, make_ntk_work, shared, pool, n)
+        errors = make_missing(together, folder, KIND, SUFFIX, make_ntk_work, shared, pool, len(stimuli))
         result = pair_up(folder, choice, _Alignment(), pool, errors=errors, memory=memory)
     result.networks = together.frame
     return result

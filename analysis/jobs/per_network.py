@@ -105,6 +105,18 @@ def device_of(actors: Actors | None) -> str:
     return "cuda" if actors is not None and actors.gpu else "cpu"
 
 
+def finite_outputs(outputs: torch.Tensor) -> torch.Tensor:
+    """Return a network's outputs, ``(n, classes)``.
+
+    Raises:
+        AnalysisError: If a value is not finite: the greatest one would say nothing.
+    """
+    bad = int((~torch.isfinite(outputs)).any(dim=1).sum())
+    if bad:
+        raise AnalysisError(f"the network's outputs for {bad} of {len(outputs)} images are not finite")
+    return outputs
+
+
 def all_activations(
     model: GraphModule, stimuli: Stimuli, patterns: Patterns, device: torch.device
 ) -> dict[str, torch.Tensor]:

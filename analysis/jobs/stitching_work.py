@@ -25,7 +25,7 @@ from analysis.jobs.combinations import (
     Training,
     signature_of,
 )
-from analysis.jobs.per_network import FORWARD_BATCH
+from analysis.jobs.per_network import FORWARD_BATCH, finite_outputs
 from analysis.jobs.stitching_layers import check_identity, fit_layer, resizing, stitching_layer
 from analysis.jobs.stitching_parts import Pair, Part, Via, known_of, pair_key
 from analysis.loading import Loader
@@ -200,8 +200,8 @@ def _train(stitched: GraphModule, via: nn.Module, fit: Stimuli, training: Traini
 
 @torch.inference_mode()
 def _accuracy(model: GraphModule, shown: Stimuli, device: torch.device) -> float:
-    predictions = [model(images).argmax(dim=1).cpu() for images in shown.batches(FORWARD_BATCH, device)]
-    return float((torch.cat(predictions).numpy() == shown.labels).mean())
+    outputs = torch.cat([model(images).cpu() for images in shown.batches(FORWARD_BATCH, device)])
+    return float((finite_outputs(outputs).argmax(dim=1).numpy() == shown.labels).mean())
 
 
 def _seed(seed: int, *parts: str) -> int:

@@ -132,15 +132,22 @@ def gaussians_of(squared: torch.Tensor, bandwidth: float) -> torch.Tensor:
 
 
 def centred_gram(gram: torch.Tensor) -> torch.Tensor:
-    """Return ``H K H`` of an ``n x n`` Gram matrix K, with H = I - 1/n."""
-    rows = gram.mean(dim=0)
-    return gram - rows[:, None] - rows[None, :] + rows.mean()
+    """Return ``H K H`` of Gram matrices K, ``... x n x n``, with H = I - 1/n."""
+    rows = gram.mean(dim=-1)
+    return _without(gram, rows - rows.mean(dim=-1, keepdim=True) / 2)
 
 
 def u_centred_gram(gram: torch.Tensor) -> torch.Tensor:
-    """Return the U-centred form of an ``n x n`` Gram matrix: its diagonal is zero and counts for nothing."""
-    n = len(gram)
-    gram = gram.clone().fill_diagonal_(0)
-    rows = gram.sum(dim=0)
-    gram = gram - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
-    return gram.fill_diagonal_(0)
+    """Return the U-centred form of Gram matrices, ``... x n x n``: their diagonal is zero and counts for nothing."""
+    n = gram.shape[-1]
+    gram = gram.clone()
+    gram.diagonal(dim1=-2, dim2=-1).zero_()
+    rows = gram.sum(dim=-1)
+    gram = _without(gram, (rows - rows.sum(dim=-1, keepdim=True) / (2 * (n - 1))) / (n - 2))
+    gram.diagonal(dim1=-2, dim2=-1).zero_()
+    return gram
+
+
+def _without(gram: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return ``gram_ij - rows_i - rows_j``, which is as symmetric as the matrix is."""
+    return gram - (rows[..., :, None] + rows[..., None, :])

@@ -7,11 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from published_data import Published
 
 import analysis
 from analysis.stimuli import make_stimuli
 from analysis.studies.frankenstein import _enough
 from nnray.cli.main import main
+from nnray.data import CIFAR10
 from nnray.errors import AnalysisError
 
 SPACE = """
@@ -104,3 +106,20 @@ def test_refuses(folder, monkeypatch, capsys):
     ):
         assert main(["analyze", "frankenstein", *words]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_the_networks_on_cifar10_take_the_same_way(tmp_path, monkeypatch, capsys):
+    data = Published(CIFAR10, tmp_path / "published", "http://127.0.0.1", monkeypatch)
+    data.place(tmp_path / "data")
+    space = Path("search_spaces/frankenstein_cifar10.py").absolute()
+    monkeypatch.chdir(tmp_path)
+    small = [word for change in ("trainer.max_epochs=1", "model.width=2") for word in ("--set", change)]
+    assert main(["sweep", str(space), "--in-process", *small]) == 0
+    words = ["analyze", "frankenstein", "--sweep", "frankenstein-cifar10", "--where", "seed in (0, 1, 5)"]
+    assert (
+        main([*words, "--layers", "relu2", *QUICK[:2], "--fit-n", "30", "-n", "20", "--rank", "1", "--name", "f"]) == 0
+    )
+    assert "3 networks of 3 trials" in capsys.readouterr().out
+    table = pd.read_parquet("nnray-store/analysis/f-affine/result.parquet")
+    assert set(table["stage"]) == {"random", "least-squares", "trained"}
+    assert table["accuracy"].between(0, 1).all()

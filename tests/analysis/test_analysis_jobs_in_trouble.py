@@ -16,11 +16,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import analysis
+from analysis.activations import activations
 from analysis.jobs.folder import JobFolder
 from analysis.jobs.gram_vectors import GramOptions, gram_of, square_of
 from analysis.pool import Actors, pool_of
 from analysis.similarity import linear_cka
 from nnray.errors import AnalysisError, StoreError
+from nnray.graph import GraphModule
 
 
 def weights_of(network: analysis.Network) -> Path:
@@ -34,6 +36,58 @@ def test_a_network_of_which_no_layer_is_finite_is_errors_and_not_the_end(copied)
     assert set(result.errors["trial"]) == {copied[0].trial}
     assert (result.errors["error"] == "activations of 32 of the 32 images of minibatch 0 are not finite").all()
     assert set(result["trial_a"]) == {network.trial for network in copied[1:]}
+
+
+def test_layers_that_are_not_finite_or_too_large_for_half_precision_are_not_extracted(copied):
+    for network, factor in ((copied[0], float("nan")), (copied[1], 1e6)):
+        weights = load_file(weights_of(network))
+        changed = {name: value * (factor if name.startswith("linear") else 1) for name, value in weights.items()}
+        save_file(changed, weights_of(network))
+    acts = copied[:2].extract(["pool", "linear"], n=32, dtype="float16")
+    assert acts.index["layer"].tolist() == ["pool", "pool"]
+    assert acts.errors[["trial", "layer"]].to_numpy().tolist() == [
+        [copied[0].trial, "linear"],
+        [copied[1].trial, "linear"],
+    ]
+    assert acts.errors["error"][0] == "activations of 32 of 32 images are not finite (images 0 to 31)"
+    assert acts.errors["error"][1].startswith("what is kept of the activations is not finite in float16")
+    assert acts[copied[0].trial, "pool"].shape == (32, *acts.index["shape"][0][1:])
+    again = copied[:2].extract(["pool", "linear"], n=32, dtype="float16")
+    assert again.errors.equals(acts.errors)
+
+
+def test_networks_with_outputs_that_are_not_finite_are_errors_of_lines_and_stitching(copied):
+    weights = load_file(weights_of(copied[0]))
+    save_file({name: value * float("nan") for name, value in weights.items()}, weights_of(copied[0]))
+    with pytest.raises(AnalysisError, match=r"of the weights of .* are not finite"):
+        copied[:2].connectivity(points=2, n=20, fit_n=20)
+    stitched = copied[:2].stitching("pool", stages="least-squares", n=20, fit_n=20)
+    assert "outputs for 20 of 20 images are not finite" in " ".join(stitched.errors["error"])
+
+
+def test_kernels_are_of_all_images_where_there_are_few(copied):
+    images = torch.rand(5, 1, 8, 8)
+    assert copied[:2].ntk_alignment(data=images).equals(copied[:2].ntk_alignment(data=images, n=5))
+    with pytest.raises(AnalysisError, match="1 images are too few"):
+        copied[:2].ntk_alignment(data=images[:1])
+
+
+class _Views(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.view(len(x), -1)
+
+
+def test_networks_that_take_the_usual_order_in_memory_for_granted_get_it():
+    torch.manual_seed(0)
+    layers = {"conv": torch.nn.Conv2d(1, 2, 3), "pool": torch.nn.MaxPool2d(2), "flat": _Views()}
+    model, images = GraphModule(layers).eval(), torch.rand(4, 1, 8, 8)
+    for names in (("conv", "pool"), ("conv", "pool", "flat"), ("conv", "pool")):
+        values = activations(model, images, names)
+        with torch.no_grad():
+            expected = model(images, outputs=names)
+        assert list(values) == list(expected)
+        for name in names:
+            torch.testing.assert_close(values[name], expected[name])
 
 
 @pytest.mark.parametrize("file", ["config.yaml", "record.json"])

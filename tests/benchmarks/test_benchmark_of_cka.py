@@ -21,5 +21,5 @@ def test_it_measures_all_sides_and_they_agree(tmp_path):
     assert report.keys() == {"machine", "versions", "load_average", "images", "side", "figures"}
     assert [figures["networks"] for figures in report["figures"]] == [1, 2]
     for figures in report["figures"]:
-        assert figures["seconds"].keys() == {"nnray", "forward", "pairs"}
+        assert figures["seconds"].keys() == {"nnray", "forward", "last", "pairs"}
         assert all(ratio["lowest"] > 0 for ratio in figures["ratios"].values())

@@ -19,7 +19,7 @@ def test_it_measures_all_sides_and_they_agree(tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads(path.read_text())
     assert report.keys() == {"machine", "versions", "load_average", "side", "figures"}
-    sides = {"stream", "means", "extract", "half", "hooks", "clones", "extractor", "stored hooks"}
+    sides = {"last", "stream", "means", "extract", "half", "hooks", "clones", "extractor", "stored hooks"}
     for count, figures in enumerate(report["figures"], start=1):
         assert (figures["networks"], figures["images"], figures["layers"]) == (count, 8, 1)
         assert figures["bytes"] == count * 8 * 16 * 32 * 32 * 4
