@@ -16,7 +16,7 @@ Patterns = tuple[str, ...]
 
 def patterns_of(layers: str | Iterable[str]) -> Patterns:
     """Return names and globs as a tuple."""
-    patterns = (layers,) if isinstance(layers, str) else tuple(layers)
+    patterns = (layers,) if isinstance(layers, str) else tuple(layers) if isinstance(layers, Iterable) else ()
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise AnalysisError(f"layers: names or globs such as 'stage*.relu' are expected, not {layers!r}")
     return patterns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, overload
 
 import pandas as pd
 
@@ -18,13 +18,13 @@ from nnray.store.store import Store
 
 if TYPE_CHECKING:
     from analysis.extracted import Extracted
-    from analysis.results import LayerFigures, Pairs, Paths
+    from analysis.results import LayerFigures, Pairs, Paths, Rows
     from analysis.stitched import Stitched
     from analysis.studies.findings import Findings
     from analysis.weights.distances import WeightKind
     from nnray.graph import GraphModule
 
-Epochs = Literal["last", "best", "all"] | Sequence[int]
+Epochs = Literal["last", "best", "all"] | int | Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,14 @@ class Networks:
         rows = self._checkpoints.loc[self._chosen]
         return self._with(ordered(rows, find_column(rows, column), descending).index)
 
-    def groupby(self, column: str) -> Iterator[tuple[Any, Networks]]:
-        """Yield each value of a column with the networks that have it, in order of the values."""
+    def groupby(self, column: str | Sequence[str]) -> Iterator[tuple[Any, Networks]]:
+        """Yield each value of a column with the networks that have it, in order of the values.
+
+        Of several columns these are tuples, one for each combination that there is.
+        """
         rows = self._checkpoints.loc[self._chosen]
-        for value, group in rows.groupby(find_column(rows, column), dropna=False):
+        by = find_column(rows, column) if isinstance(column, str) else [find_column(rows, name) for name in column]
+        for value, group in rows.groupby(by, dropna=False):
             yield value, self._with(group.index)
 
     def epochs(self, which: Epochs) -> Networks:
@@ -152,7 +156,7 @@ class Networks:
 
         Args:
             which: ``last`` or ``best`` (by the sweep's metric; the last of equals) of those kept, ``all`` of them, or
-                a list of epochs counted from 0, of which each trial gives those that it keeps.
+                an epoch or a list of epochs counted from 0, of which each trial gives those that it keeps.
 
         Raises:
             AnalysisError: If no trial keeps an epoch that is asked for.
@@ -172,6 +176,8 @@ class Networks:
                     raise AnalysisError(f"epochs='best': {len(without)} trials have no value of their sweep's metric")
                 rows = chosen
             return self._with((rows if which == "all" else rows.drop_duplicates("trial", keep="last")).index)
+        if not isinstance(which, Iterable):
+            which = [which]
         kept = set(rows["epoch"])
         for epoch in which:
             if epoch not in kept:
@@ -233,7 +239,7 @@ class Networks:
 
         return ntk_alignment(self, **options)
 
-    def map(self, function: Callable[..., Any], layers: str | Sequence[str] = (), **options: Any) -> pd.DataFrame:
+    def map(self, function: Callable[..., Any], layers: str | Sequence[str] = (), **options: Any) -> Rows:
         """Run a function of a network and its layers: see :func:`analysis.jobs.mapping.map_networks`."""
         from analysis.jobs.mapping import map_networks
 
@@ -267,6 +273,10 @@ class Networks:
     def __getitem__(self, index: int | slice) -> Network | Networks:
         if isinstance(index, slice):
             return self._with(self._chosen[index])
+        if not isinstance(index, SupportsIndex):
+            raise AnalysisError(
+                f"networks[{index!r}]: a number or a slice is expected; where(\"trial == '...'\") finds a trial's"
+            )
         return next(iter(self._with(self._chosen[[index]])))
 
     def __repr__(self) -> str:

@@ -50,6 +50,19 @@ class Actors:
             raise AnalysisError(f"actors: {self.gpu} is no share of a GPU")
 
 
+def actors_of(actors: Actors | int | None) -> Actors:
+    """Return where work is done; a number is how many actors there are, None is this process.
+
+    Raises:
+        AnalysisError: If it is something else.
+    """
+    if actors is None or isinstance(actors, Actors):
+        return actors or Actors()
+    if isinstance(actors, bool) or not isinstance(actors, int):
+        raise AnalysisError(f"actors is {actors!r}, where a number or analysis.Actors(...) is expected")
+    return Actors(actors)
+
+
 @dataclass(frozen=True)
 class Done(Generic[Task]):
     """What became of a task.
@@ -85,13 +98,14 @@ class Pool(Protocol):
 
 
 @contextlib.contextmanager
-def pool_of(actors: Actors | None) -> Iterator[Pool]:
+def pool_of(actors: Actors | int | None) -> Iterator[Pool]:
     """Give a pool for as long as it is needed: this process by default, else Ray actors.
 
     Raises:
         AnalysisError: If the cluster cannot be joined.
     """
-    if actors is None or actors.count == 0:
+    actors = actors_of(actors)
+    if actors.count == 0:
         yield _Here()
         return
     with _ray(actors.address):

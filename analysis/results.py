@@ -17,6 +17,19 @@ COORDINATES = ("trial", "epoch", "layer")
 PAIR_COLUMNS = tuple(f"{name}_{side}" for side in SIDES for name in COORDINATES)
 
 
+PICTURES = (".pdf", ".svg", ".png", ".html")
+"""How the names of pictures end."""
+
+
+def check_picture(path: str | Path, endings: Sequence[str] = PICTURES) -> None:
+    """Raise AnalysisError if no picture can be written there."""
+    path = Path(path)
+    if path.suffix not in endings:
+        raise AnalysisError(f"{path.name}: a picture ends in {', '.join(endings)}")
+    if not path.parent.is_dir():
+        raise AnalysisError(f"{path.name}: there is no folder {path.parent}")
+
+
 class Result(pd.DataFrame):
     """What results have in common.
 
@@ -45,7 +58,11 @@ class Result(pd.DataFrame):
                 at in a browser.
             arguments: Of :meth:`plot`.
             options: Of :meth:`plot`.
+
+        Raises:
+            AnalysisError: If it is no picture's name, or there is no such folder.
         """
+        check_picture(path)
         if Path(path).suffix == ".html":
             self.plot(*arguments, interactive=True, **options).write_html(path, include_plotlyjs=True)
         else:
@@ -228,6 +245,22 @@ class Paths(Result):
             options: Of :func:`analysis.plotting.curves`.
         """
         return pictures_of(interactive).curves(pd.DataFrame(self), figure, over="alpha", by="align", **options)
+
+
+class Rows(pd.DataFrame):
+    """What a person's own function says of networks.
+
+    Attributes:
+        errors: A frame of what failed: ``trial``, ``epoch``, ``layer`` (None), ``error``.
+    """
+
+    _metadata = ["errors"]  # noqa: RUF012 - pandas' own way to carry attributes along
+
+    errors: pd.DataFrame
+
+    @property
+    def _constructor(self) -> type[Rows]:
+        return Rows
 
 
 def pictures_of(interactive: bool) -> Any:

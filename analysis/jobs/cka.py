@@ -56,7 +56,7 @@ def cka(
     resamples: int = 200,
     level: float = 0.95,
     name: str | None = None,
-    actors: Actors | None = None,
+    actors: Actors | int | None = None,
     memory: int = MEMORY_BYTES,
 ) -> Pairs:
     """Return the CKA of every layer of every network with every other, over minibatches.
@@ -79,7 +79,7 @@ def cka(
         resamples: How many choices of images make an interval.
         level: The share of the choices' values within the interval.
         name: The folder under ``analysis/`` in the store that keeps the result; what is there is not computed again.
-        actors: Where to compute; by default in this process.
+        actors: Where to compute: how many Ray actors, or :class:`analysis.Actors`; by default (0) in this process.
         memory: Bytes that a worker may take for products, whatever the number of networks.
 
     Raises:
@@ -97,7 +97,7 @@ def cka(
     options = GramOptions(patterns_of(layers), size, kernel, bandwidth, unbiased, how is not None)
     fewest = options.fewest * (2 if interval == "split-half" else 1)
     if size < fewest:
-        raise AnalysisError(f"minibatches of {size} images are too few for CKA: {fewest} are")
+        raise AnalysisError(f"minibatches of {size} images are too few for CKA: it needs {fewest}")
     arguments = {**dataclasses.asdict(options), "layers": list(options.layers), "stimuli": stimuli.fingerprint}
     del arguments["resampled"]  # told by the interval, which older jobs have not
     if how is not None:
@@ -117,7 +117,7 @@ def cka(
                 places += [(network.trial, network.epoch, layer) for layer in there]
                 errors += [(network.trial, network.epoch, layer, reason) for layer, reason in bad.items()]
         if not places:
-            raise AnalysisError(f"no network could be used: {errors[0][3]}" if errors else "there are no layers")
+            folder.give_up(f"no network could be used: {errors[0][3]}" if errors else "there are no layers")
         values = _all_pairs(files, memory, pool) if how is None else _with_ends(files, memory, pool, options, how)
     result = Pairs(pairs_frame(places, places, values))
     result.errors, result.networks = errors_frame(errors), networks.frame

@@ -44,7 +44,7 @@ def compare(
     resamples: int = 200,
     level: float = 0.95,
     name: str | None = None,
-    actors: Actors | None = None,
+    actors: Actors | int | None = None,
     memory: int = MEMORY_BYTES,
     **options: Any,
 ) -> Pairs:
@@ -70,7 +70,7 @@ def compare(
         resamples: How many choices of images make an interval.
         level: The share of the choices' values within the interval.
         name: The folder under ``analysis/`` in the store that keeps the result; what is there is not computed again.
-        actors: Where to compute; by default in this process.
+        actors: Where to compute: how many Ray actors, or :class:`analysis.Actors`; by default (0) in this process.
         memory: Bytes that a worker may take for activations, and then for summaries; two networks' summaries are in
             memory in any case.
         options: Of the measure, such as ``variance=0.9`` of ``svcca``.

@@ -63,7 +63,7 @@ def connectivity(
     fit_n: int | None = None,
     seed: int = 0,
     name: str | None = None,
-    actors: Actors | None = None,
+    actors: Actors | int | None = None,
 ) -> Paths:
     """Return loss and accuracy of networks on the straight lines between networks of one architecture.
 
@@ -80,7 +80,7 @@ def connectivity(
         fit_n: How many of those; None for all.
         seed: Of the choice of images and of the matching.
         name: The folder under ``analysis/`` in the store.
-        actors: Where to compute; by default in this process.
+        actors: Where to compute: how many Ray actors, or :class:`analysis.Actors`; by default (0) in this process.
 
     Returns:
         A row per pair, alignment and point: ``trial_a``, ``epoch_a`` (at ``alpha`` 0), ``trial_b``, ``epoch_b`` (at 1),
@@ -102,8 +102,6 @@ def connectivity(
         raise AnalysisError("loss and accuracy take labels, and the images have none")
     options = PathOptions(kinds, points, seed)
     arguments = {**asdict(options), "align": list(kinds), "shown": shown.fingerprint, "fit": fit.fingerprint}
-    folder = JobFolder(networks.store, "connectivity", arguments, name)
-    folder.open(together)
     names = choice.networks()
     pairs = [(names[one], names[other]) for one, other in choice.pairs(symmetric=True) if one != other]
     if against is not None:  # a line begins where one says
@@ -111,6 +109,8 @@ def connectivity(
         pairs = [(b, a) if key_of(a) not in beginnings else (a, b) for a, b in pairs]
     if not pairs:
         raise AnalysisError("a line is between two networks, and there are no pairs")
+    folder = JobFolder(networks.store, "connectivity", arguments, name)
+    folder.open(together)
     place = folder.part(_PARTS, "", "")
     missing = [pair for pair in pairs if not _part(place, pair).exists()]
     errors: list[Failure] = []
@@ -124,7 +124,7 @@ def connectivity(
                     errors.append((a.trial, a.epoch, None, f"to {key_of(b)}: {done.error}"))
     frames = [read_rows(_part(place, pair)) for pair in pairs if _part(place, pair).exists()]
     if not frames:
-        raise AnalysisError(f"no pair could be connected: {errors[0][3]}")
+        folder.give_up(f"no pair could be connected: {errors[0][3]}")
     result = Paths(pd.concat(frames, ignore_index=True))
     result.errors, result.networks = errors_frame(errors), together.frame
     result.attrs["folder"] = str(folder.path)

@@ -38,10 +38,10 @@ def extract(
     n: int | None = None,
     reduce: Reduction = None,
     project: int | None = None,
-    dtype: str = "float32",
+    dtype: str | torch.dtype = "float32",
     seed: int = 0,
     name: str | None = None,
-    actors: Actors | None = None,
+    actors: Actors | int | None = None,
 ) -> Extracted:
     """Write layers of all networks to disk and return them as a table of arrays that are read when they are used.
 
@@ -54,14 +54,15 @@ def extract(
         n: How many images; None for all.
         reduce: See :func:`analysis.reductions.reduced`.
         project: Keep so many random dimensions of larger layers: see :func:`analysis.reductions.projected`.
-        dtype: ``float16``, ``float32`` or ``float64``, of what is kept.
+        dtype: ``float16``, ``float32`` or ``float64``, of what is kept, by name or as PyTorch's.
         seed: Of the choice and the order of the images, and of the projection.
         name: The folder under ``analysis/`` in the store; what it holds already is not computed again.
-        actors: Where to compute; by default in this process.
+        actors: Where to compute: how many Ray actors, or :class:`analysis.Actors`; by default (0) in this process.
 
     Raises:
         AnalysisError: If an argument cannot be meant, or every network fails.
     """
+    dtype = str(dtype).removeprefix("torch.")
     if dtype not in DTYPES:
         raise AnalysisError(f"dtype: there is no {dtype!r}{did_you_mean(dtype, DTYPES)}")
     if project is not None and project < 1:
@@ -99,7 +100,7 @@ def extract(
             reasons = json.loads(left_out.read_text(encoding="utf-8"))
             errors += [(network.trial, network.epoch, layer, reason) for layer, reason in reasons.items()]
     if not rows:
-        raise AnalysisError(f"every network failed: {errors[0][3]}" if errors else "there are no networks")
+        folder.give_up(f"every network failed: {errors[0][3]}" if errors else "there are no networks")
     folder.write_table(INDEX, pa.Table.from_pylist(rows))
     folder.write_table(ERRORS, pa.Table.from_pandas(errors_frame(errors), preserve_index=False))
     return Extracted(folder.path)

@@ -15,7 +15,7 @@ from analysis.jobs.mapping import Shown, map_networks
 from analysis.networks import Network, Networks
 from analysis.pool import Actors
 from analysis.probes import linear_probe
-from analysis.results import LayerFigures, errors_frame
+from analysis.results import COORDINATES, LayerFigures, errors_frame
 from analysis.stimuli import Data
 from analysis.uncertainty import Resampling, Way
 from nnray.errors import AnalysisError, did_you_mean
@@ -60,7 +60,7 @@ def figures(
     resamples: int = 200,
     level: float = 0.95,
     name: str | None = None,
-    actors: Actors | None = None,
+    actors: Actors | int | None = None,
 ) -> LayerFigures:
     """Return figures of every layer of every network: a row per layer, a column per figure.
 
@@ -76,7 +76,7 @@ def figures(
         resamples: How many choices of images make an interval.
         level: The share of the choices' figures within the interval.
         name: The folder under ``analysis/`` in the store.
-        actors: Where to compute; by default in this process.
+        actors: Where to compute: how many Ray actors, or :class:`analysis.Actors`; by default (0) in this process.
 
     Raises:
         AnalysisError: If there is no such figure, or every network fails.
@@ -101,11 +101,11 @@ def figures(
         actors=actors,
         arguments=arguments,
     )
-    failures = [tuple(failure.values()) for failure in frame.attrs["errors"]]
     partly = frame[frame["error"].notna()]
-    failures += list(partly[["trial", "epoch", "layer", "error"]].itertuples(index=False, name=None))
+    places = [*COORDINATES, "error"]
+    failures = [row for rows in (frame.errors, partly[places]) for row in rows.itertuples(index=False, name=None)]
     result = LayerFigures(frame.drop(columns="error"))
-    result.attrs = {"folder": frame.attrs["folder"]}
+    result.attrs["folder"] = frame.attrs["folder"]
     result.errors, result.networks = errors_frame(failures), networks.frame
     return result
 

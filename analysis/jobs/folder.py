@@ -13,13 +13,13 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nnray.errors import AnalysisError
-from nnray.store.files import remove_leftovers, replacing, write_text
+from nnray.store.files import remove_leftovers, remove_tree, replacing, write_text
 from nnray.store.space import note_references
 
 if TYPE_CHECKING:
@@ -77,6 +77,13 @@ class JobFolder:
             _remove_unfinished(folder)
         if not (self.path / "job.json").exists():
             write_text(self.path / "job.json", self._text)
+
+    def give_up(self, reason: str) -> NoReturn:
+        """Raise AnalysisError; where nothing has been computed, nothing is left behind that keeps weights."""
+        folders = [entry for entry in self.path.iterdir() if entry.is_dir()]
+        if not any(True for folder in folders for _ in folder.iterdir()):
+            remove_tree(self.path)
+        raise AnalysisError(reason)
 
     def part(self, kind: str, key: str, suffix: str) -> Path:
         """Return where a part lies; its folder is there, the part may not be."""

@@ -51,12 +51,14 @@ def _texts(function: Any, seen: set[int]) -> Iterator[str]:
     code = getattr(function, "__code__", None)
     try:
         yield inspect.getsource(function)
+        is_told = code is None or code.co_name != "<lambda>"  # whose source is its line, with all that is in there
     except (OSError, TypeError):  # typed into an interpreter, built in, or an object that can be called
         yield function_name(function)
         if code is None:
             yield _pickled(function)
-        else:
-            yield from (code.co_code.hex(), repr(code.co_consts), *code.co_names)
+        is_told = False
+    if code is not None and not is_told:
+        yield from _code_texts(code)
     keywords = getattr(function, "__kwdefaults__", None) or {}
     values = [*(getattr(function, "__defaults__", None) or ()), *(keywords[key] for key in sorted(keywords))]
     for cell in getattr(function, "__closure__", None) or ():
@@ -68,6 +70,17 @@ def _texts(function: Any, seen: set[int]) -> Iterator[str]:
         yield from _value_texts(value, seen)
     if code is not None:
         yield from _global_texts(code, function.__globals__, seen)
+
+
+def _code_texts(code: CodeType) -> Iterator[str]:
+    """Yield what a function does, where its source does not tell it."""
+    yield code.co_code.hex()
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _code_texts(constant)
+        else:
+            yield _plain_text(constant)
 
 
 def _global_texts(code: CodeType, globals_: dict[str, Any], seen: set[int]) -> Iterator[str]:

@@ -23,7 +23,7 @@ from analysis.jobs.per_network import all_activations, device_of, make_missing, 
 from analysis.loading import Loader
 from analysis.networks import Network, Networks
 from analysis.pool import Actors, pool_of
-from analysis.results import errors_frame
+from analysis.results import Rows, errors_frame
 from analysis.stimuli import Data, Stimuli, make_stimuli
 from nnray.errors import AnalysisError
 from nnray.store.files import replacing
@@ -56,9 +56,9 @@ def map_networks(
     n: int | None = None,
     seed: int = 0,
     name: str | None = None,
-    actors: Actors | None = None,
+    actors: Actors | int | None = None,
     arguments: Mapping[str, Any] | None = None,
-) -> pd.DataFrame:
+) -> Rows:
     """Return what ``function`` says of every network, as rows of one frame.
 
     Args:
@@ -71,16 +71,18 @@ def map_networks(
         n: How many images; None for all.
         seed: Of the choice and the order of the images.
         name: The folder under ``analysis/``; None for one after the function's name and its source.
-        actors: Where to compute; by default in this process.
+        actors: Where to compute: how many Ray actors, or :class:`analysis.Actors`; by default (0) in this process.
         arguments: Further arguments of the function, plain data.
 
     Returns:
-        ``trial``, ``epoch`` and the columns that the function makes; ``attrs["errors"]`` tells what failed,
+        ``trial``, ``epoch`` and the columns that the function makes; ``errors`` tells what failed,
         ``attrs["folder"]`` where the table lies.
 
     Raises:
-        AnalysisError: If every network fails.
+        AnalysisError: If ``function`` is none, or every network fails.
     """
+    if not callable(function):
+        raise AnalysisError(f"map takes a function of a network and its layers, not {function!r}")
     patterns = patterns_of(layers) if layers else ()
     some(networks)
     stimuli = make_stimuli(networks, data, n, seed) if patterns else None
@@ -101,12 +103,13 @@ def map_networks(
     paths = [part_of(folder, _ROWS, network, _SUFFIX) for network in networks]
     frames = [read_rows(path) for path in paths if path.exists()]
     if not frames:
-        raise AnalysisError(f"every network failed: {errors[0][3]}")
-    result = one_type_a_column(pd.concat(frames, ignore_index=True))
+        folder.give_up(f"every network failed: {errors[0][3]}")
+    result = Rows(one_type_a_column(pd.concat(frames, ignore_index=True)))
     folder.write_table("result", pa.Table.from_pandas(result, preserve_index=False))
     failures = errors_frame(errors)
     folder.write_table(ERRORS, pa.Table.from_pandas(failures, preserve_index=False))
-    result.attrs |= {"errors": failures.to_dict("records"), "folder": str(folder.path)}
+    result.errors = failures
+    result.attrs["folder"] = str(folder.path)
     return result
 
 
@@ -138,8 +141,13 @@ def make_map_work(
         rows = _rows(function(network, values, **further))
         own = pd.DataFrame({"trial": network.trial, "epoch": network.epoch}, index=rows.index)
         rows = pd.concat([own, rows.drop(columns=own.columns, errors="ignore")], axis=1)
+        try:
+            table = pa.Table.from_pandas(rows, preserve_index=False)
+        except pa.ArrowException as error:
+            reason = " ".join(str(error.args[0]).split())
+            raise AnalysisError(f"{function_name(function)} returns what a table cannot hold: {reason}") from error
         with replacing(folder / f"{part_key(network.trial, network.epoch)}{_SUFFIX}") as beside:
-            pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), beside)
+            pq.write_table(table, beside)
 
     return work
 

@@ -54,7 +54,7 @@ def ntk_alignment(
     sketch: int | None = None,
     seed: int = 0,
     name: str | None = None,
-    actors: Actors | None = None,
+    actors: Actors | int | None = None,
     memory: int = MEMORY_BYTES,
 ) -> Pairs:
     """Return the centred alignment of the empirical neural tangent kernels of all pairs of networks.
@@ -69,7 +69,7 @@ def ntk_alignment(
         sketch: For larger ones: keep so many numbers of a gradient; see :func:`analysis.similarity.ntk.ntk`.
         seed: Of the choice of images and of the sketch.
         name: The folder under ``analysis/`` in the store.
-        actors: Where to compute; by default in this process.
+        actors: Where to compute: how many Ray actors, or :class:`analysis.Actors`; by default (0) in this process.
         memory: Bytes that a worker may take.
 
     Returns:

@@ -129,7 +129,7 @@ def pair_up(
             errors += [(network.trial, network.epoch, layer, reason) for layer, reason in bad.items()]
             files[key] = path
     if not any(layers.values()):
-        raise AnalysisError(f"no network could be used: {errors[0][3]}" if errors else "there are no layers")
+        folder.give_up(f"no network could be used: {errors[0][3]}" if errors else "there are no layers")
     pairs = [keys for keys in choice.pairs(measure.symmetric) if _have_pairs(keys, layers, choice)]
     known = _known(folder.path / tiles.KIND)
     there = set() if known.empty else set(zip(known["a"], known["b"], strict=True))

@@ -11,7 +11,7 @@ import torch
 from analysis.activations import Patterns, activations
 from analysis.jobs.folder import JobFolder, part_key
 from analysis.networks import Network, Networks
-from analysis.pool import Actors, Pool
+from analysis.pool import Actors, Pool, actors_of
 from analysis.progress import with_progress
 from analysis.stimuli import Stimuli
 from nnray.errors import AnalysisError
@@ -100,9 +100,9 @@ def make_parts(
     return [(done.task, done.error) for done in shown if done.error is not None]
 
 
-def device_of(actors: Actors | None) -> str:
+def device_of(actors: Actors | int | None) -> str:
     """Return the device that a worker computes on."""
-    return "cuda" if actors is not None and actors.gpu else "cpu"
+    return "cuda" if actors_of(actors).gpu else "cpu"
 
 
 def finite_outputs(outputs: torch.Tensor) -> torch.Tensor:

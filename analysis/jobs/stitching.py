@@ -53,7 +53,7 @@ def stitching(
     fit_n: int | None = None,
     seed: int = 0,
     name: str | None = None,
-    actors: Actors | None = None,
+    actors: Actors | int | None = None,
 ) -> Stitched:
     """Stitch every network to every other at the layers chosen, and return how well the results classify.
 
@@ -77,7 +77,7 @@ def stitching(
         fit_n: How many of those; None for all.
         seed: Of the choice of images, initial values and training.
         name: The folder under ``analysis/`` in the store; it keeps the stitching layers as well (``layers/``).
-        actors: Where to compute; by default in this process.
+        actors: Where to compute: how many Ray actors, or :class:`analysis.Actors`; by default (0) in this process.
 
     Returns:
         A row per combination of a pair of layers, kind, rank and stage: the columns of pairs (``trial_a`` gives the
@@ -110,12 +110,12 @@ def stitching(
     errors = errors_frame([(one.trial, one.epoch, None, f"with {other}: {error}") for (one, other), error in failed])
     frames = [read_rows(part) for part in map(_of(folder), pairs) if part.exists()]
     if not frames:
-        raise AnalysisError(f"no pair could be stitched: {failed[0][1]}")
+        folder.give_up(f"no pair could be stitched: {failed[0][1]}")
     result = Stitched(pd.concat(frames, ignore_index=True))
     folder.write_table("result", pa.Table.from_pandas(result, preserve_index=False))
     folder.write_table(ERRORS, pa.Table.from_pandas(errors, preserve_index=False))
     result.errors, result.networks = errors, together.frame
-    result.attrs |= {"errors": errors.to_dict("records"), "folder": str(folder.path)}
+    result.attrs["folder"] = str(folder.path)
     return result
 
 
@@ -167,7 +167,7 @@ def pairs_of(networks: Networks, against: Networks | None = None) -> list[Pair]:
     firsts = networks if against is None else against
     pairs = [(one, other) for one, other in itertools.product(firsts, networks) if one != other]
     if not pairs:
-        raise AnalysisError(f"stitching takes at least two networks, and there are {len(networks)}")
+        raise AnalysisError("stitching takes two networks or more, and there is no pair of different ones")
     return pairs
 
 

@@ -29,7 +29,7 @@ def weight_distances(
     against: Networks | None = None,
     same: str | Sequence[str] = (),
     name: str | None = None,
-    actors: Actors | None = None,
+    actors: Actors | int | None = None,
     memory: int = MEMORY_BYTES,
 ) -> Pairs:
     """Return how far apart the weights of networks are, for layers of equal names and (``*``) for all weights.
@@ -43,7 +43,7 @@ def weight_distances(
         against: The networks of the sides ``a``: see :func:`analysis.jobs.compare.compare`.
         same: ``trial`` or ``epoch``, if both sides have them in common.
         name: The folder under ``analysis/`` in the store.
-        actors: Where to compute; by default in this process.
+        actors: Where to compute: how many Ray actors, or :class:`analysis.Actors`; by default (0) in this process.
         memory: Bytes that a worker may take for weights.
 
     Raises:

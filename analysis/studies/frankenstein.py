@@ -61,7 +61,7 @@ def frankenstein(
     fit_n: int | None = None,
     seed: int = 0,
     name: str | None = None,
-    actors: Actors | None = None,
+    actors: Actors | int | None = None,
 ) -> Findings:
     """Ask whether the findings of Csiszárik et al. 2021 hold for these networks.
 
@@ -82,7 +82,7 @@ def frankenstein(
         seed: Of the choice of images, initial values and training.
         name: What the jobs' folders under ``analysis/`` are called in front; by default ``frankenstein``, and each job
             after what is computed.
-        actors: Where to compute; by default in this process.
+        actors: Where to compute: how many Ray actors, or :class:`analysis.Actors`; by default (0) in this process.
 
     Returns:
         A row per finding: ``finding``, ``claim``, ``measured`` (figures in words) and ``holds``. ``findings.pdf`` and

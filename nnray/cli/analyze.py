@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
-PICTURED, PICTURES = KINDS[:-1], (".pdf", ".svg", ".png", ".html")
+PICTURED = KINDS[:-1]
 _FIRST_ROWS = 10
 
 
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         raise AnalysisError(f"--measure: compare by which measure? {', '.join(MEASURES)}")
     if arguments.plot:
-        _check_picture(Path(arguments.plot), arguments.what)
+        _check_picture(arguments.plot, arguments.what)
     make_importable(Path.cwd())
     sweeps = arguments.sweep
     if arguments.space is not None:
@@ -87,10 +87,10 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_OK
     result = call(networks, arguments.name, actors)
     if arguments.what == "extract":
-        failed = _tell("extract", result.index, result.errors.to_dict("records"), console)
+        failed = _tell("extract", result.index, result.errors, console)
         console.print(f"arrays: {shown(result.folder)}", markup=False, soft_wrap=True)
     else:
-        failed = _tell(arguments.what, result, result.errors.to_dict("records"), console)
+        failed = _tell(arguments.what, result, result.errors, console)
     if arguments.what == "stitch" and result["error"].notna().all():  # of some it says that they do not go together
         raise AnalysisError(f"no combination could be made: {result['error'].iloc[0]}")
     if arguments.plot:
@@ -131,19 +131,20 @@ def _run_jobs(
         name = f"{arguments.name}-{job.name}" if arguments.name and len(jobs) > 1 else arguments.name
         shown_to = {"data": job.data, "n": job.n, "seed": job.seed}
         frame = networks.map(job.function, job.layers, **shown_to, name=name, actors=actors, arguments=own)
-        failed += _tell(job.name, frame, frame.attrs["errors"], console)
+        failed += _tell(job.name, frame, frame.errors, console)
     return EXIT_FAILED_TRIALS if failed else EXIT_OK
 
 
-def _check_picture(path: Path, what: str) -> None:
+def _check_picture(path: str, what: str) -> None:
     """Refuse, before anything is computed, a picture that cannot be made."""
+    from analysis.results import PICTURES, check_picture
+
     if what not in PICTURED:
         raise AnalysisError(f"--plot: {what} has no picture; {', '.join(PICTURED)} have")
-    forms = PICTURES[:-1] if what == "frankenstein" else PICTURES
-    if path.suffix not in forms:
-        raise AnalysisError(f"--plot: {path.name}: a picture ends in {', '.join(forms)}")
-    if not path.parent.is_dir():
-        raise AnalysisError(f"--plot: there is no folder {path.parent}")
+    try:
+        check_picture(path, PICTURES[:-1] if what == "frankenstein" else PICTURES)
+    except AnalysisError as error:
+        raise AnalysisError(f"--plot: {error}") from None
 
 
 def _refuse_what_jobs_say(arguments: argparse.Namespace) -> None:
@@ -198,13 +199,13 @@ def _print_combinations(call: Call, networks: analysis.Networks, console: Consol
         console.print(f"  {form.kind}{rank}: {', '.join(form.stages)}", markup=False)
 
 
-def _tell(what: str, frame: pd.DataFrame, errors: list[dict[str, Any]], console: Console) -> int:
+def _tell(what: str, frame: pd.DataFrame, errors: pd.DataFrame, console: Console) -> int:
     from nnray.cli.frames import print_table
 
     print_table(frame.head(_FIRST_ROWS))
     if len(frame) > _FIRST_ROWS:
         console.print(f"... and {len(frame) - _FIRST_ROWS} more rows", markup=False)
-    for error in errors[:5]:
+    for error in errors.head(5).to_dict("records"):
         place = "/".join(str(error[key]) for key in ("trial", "epoch", "layer") if error[key] is not None)
         console.print(f"failed: {place}: {error['error']}", markup=False, soft_wrap=True)
     if len(errors) > 5:

@@ -60,6 +60,8 @@ def where(frame: pd.DataFrame, condition: str) -> pd.DataFrame:
     """
     import pandas as pd
 
+    if not isinstance(condition, str):
+        raise StoreError(f"a condition is a text such as 'val_acc > 0.9', not {condition!r}")
     names: dict[str, str] = {}
 
     def alias(match: re.Match[str]) -> str:
@@ -77,7 +79,10 @@ def where(frame: pd.DataFrame, condition: str) -> pd.DataFrame:
         find_column(frame, str(error).split("'")[1])  # raises, with the names nearest to it
         raise StoreError(f"{condition!r}: {error}") from error
     except Exception as error:  # a syntax error, a comparison of text with numbers, ...
-        raise StoreError(f"{condition!r} is not a condition on trials: {' '.join(str(error).split())}") from error
+        dotted = max((name for name in short if "." in name and name in text), key=len, default=None)
+        hint = "" if dotted is None else f"; names with dots stand in backticks: `{dotted}`"
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{condition!r} is not a condition on trials: {reason}{hint}") from error
     if not isinstance(mask, pd.Series) or not pd.api.types.is_bool_dtype(mask.dtype):
         raise StoreError(f"{condition!r} is not a condition on trials: it is neither true nor false for a trial")
     return frame[mask.fillna(False).to_numpy(bool)]

@@ -108,7 +108,7 @@ def test_more_images_make_intervals_narrower(two):
     [
         ({"interval": "jackknife"}, "interval: 'jackknife' is none of bootstrap, split-half"),
         ({"interval": "bootstrap", "resamples": 1}, "resamples is 1, and an interval takes two or more"),
-        ({"interval": "split-half", "n": 7}, "minibatches of 7 images are too few for CKA: 8 are"),
+        ({"interval": "split-half", "n": 7}, "minibatches of 7 images are too few for CKA: it needs 8"),
     ],
 )
 def test_refuses(two, options, message):

@@ -95,3 +95,9 @@ def test_libraries_are_not_taken_apart(text_of):
 def test_where_it_stands_does_not_matter(text_of, tmp_path):
     assert str(tmp_path) not in text_of(SOURCE)
     assert Path(__file__).name not in text_of(SOURCE)
+
+
+def test_lambdas_on_one_line_are_different_functions():
+    functions = [lambda x: x + 1, lambda x: x + 2, lambda x: x - 1, lambda x: x.mean(), lambda x: [y + 1 for y in x]]
+    assert len({function_text(function) for function in functions}) == len(functions)
+    assert " at 0x" not in "".join(map(function_text, functions))  # another one in each process

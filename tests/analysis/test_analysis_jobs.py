@@ -131,7 +131,7 @@ def test_layers_that_only_some_networks_have_are_errors_of_the_others(copied):
     ("call", "message"),
     [
         (lambda nets: nets.cka("nothing"), r"no network could be used: .*nothing"),
-        (lambda nets: nets.cka(n=3), "minibatches of 3 images are too few for CKA: 4 are"),
+        (lambda nets: nets.cka(n=3), "minibatches of 3 images are too few for CKA: it needs 4"),
         (lambda nets: nets.cka(n=10**6), "n is 1000000, and the data set has 261 samples"),
         (lambda nets: nets.cka(data="tset"), "'tset' is none of"),
         (lambda nets: nets.cka(name="../x"), "cannot name an analysis"),
@@ -139,11 +139,25 @@ def test_layers_that_only_some_networks_have_are_errors_of_the_others(copied):
         (lambda nets: nets.extract(reduce="men"), "did you mean 'mean'"),
         (lambda nets: nets.figures(which="two_n"), "did you mean 'two_nn'"),
         (lambda nets: nets.cka(data=(np.zeros((9, 1, 8, 8)), [1])), "9 images and 1 labels"),
+        (lambda nets: nets.cka(3), "names or globs such as"),
+        (lambda nets: nets.cka("linear", n=20, actors="2"), "actors is '2', where a number or analysis.Actors"),
+        (lambda nets: nets.cka("linear", n=20, actors=-1), "-1 is no number of actors"),
+        (lambda nets: nets.extract("nothing"), "every network failed: .*nothing"),
+        (lambda nets: nets.compare("rsa", "nothing"), "no network could be used: .*nothing"),
+        (lambda nets: nets.stitching("nothing"), "no pair could be stitched: .*nothing"),
+        (lambda nets: nets[:1].connectivity(), "there are no pairs"),
+        (lambda nets: nets.map("norms"), "map takes a function .* not 'norms'"),
+        (lambda nets: nets[nets[0].trial], "a number or a slice is expected"),
+        (lambda nets: nets.cka("linear", n=20).save("picture.txt"), "a picture ends in .pdf"),
+        (lambda nets: nets.cka("linear", n=20).save("nowhere/cka.pdf"), "there is no folder nowhere"),
     ],
 )
-def test_refuses(networks, call, message):
+def test_refuses_and_leaves_nothing_behind(networks, call, message):
+    networks.cka("linear", n=20, actors=0)
+    there = sorted((networks.store / "analysis").iterdir())
     with pytest.raises(AnalysisError, match=message):
         call(networks)
+    assert sorted((networks.store / "analysis").iterdir()) == there
 
 
 def test_extracted_layers_are_the_layers(copied):
@@ -272,9 +286,9 @@ def test_a_function_that_fails_for_some(copied):
 
     result = copied.map(picky)
     assert len(result) == 3
-    (error,) = result.attrs["errors"]
-    assert error["trial"] == bad
-    assert "RuntimeError: not this one" in error["error"]
+    assert result.errors["trial"].tolist() == [bad]
+    assert "RuntimeError: not this one" in result.errors["error"][0]
+    assert result.sort_values("value").errors is result.errors
 
 
 def test_actors_give_the_same_bit_for_bit(copied, ray_session):
@@ -394,8 +408,8 @@ def test_pairs_that_cannot_be_stitched_are_errors_and_not_the_end(copied):
     lost = copied.store / "trials" / copied[0].trial / "checkpoints/epoch=0001.safetensors"
     lost.unlink()
     result = copied.stitching("flatten", stages="random", n=20, fit_n=20)
-    assert len(result.attrs["errors"]) == 2 * (len(copied) - 1)
-    assert all(f"no checkpoint {lost}" in error["error"] for error in result.attrs["errors"])
+    assert len(result.errors) == 2 * (len(copied) - 1)
+    assert result.errors["error"].str.contains(f"no checkpoint {lost}", regex=False).all()
     assert len(pd.read_parquet(Path(result.attrs["folder"]) / "errors.parquet")) == 2 * (len(copied) - 1)
 
 

@@ -48,6 +48,8 @@ def test_choosing_keeps_order_and_reaches_all_epochs_again(networks):
     groups = dict(networks.groupby("seed"))
     assert sorted(groups) == [0, 1]
     assert {len(group) for group in groups.values()} == {2}
+    assert {key for key, _ in networks.groupby(["seed", "epoch"])} == {(0, 1), (1, 1)}
+    assert networks.epochs(0).frame["epoch"].unique().tolist() == [0]
     assert [network.trial for network in networks[1:3]] == [networks[1].trial, networks[2].trial]
     assert networks[-1].trial == list(networks)[-1].trial
 

@@ -56,6 +56,7 @@ def test_a_condition_names_columns_as_people_do(condition, expected):
         ("val_acc >", "'val_acc >' is not a condition on trials: invalid syntax"),
         ("val_acc", "neither true nor false"),
         ("val_acc > 'high'", "is not a condition on trials"),
+        ("model.width > 8", "names with dots stand in backticks: `model.width`"),
         ("@pd.DataFrame", "there is no column 'pd'"),
         ("__import__('os')", "is not a condition on trials|there is no column"),
         ("", "is not a condition on trials"),
