@@ -18,7 +18,7 @@ sweep: install
 	$(BIN)/nnray results digits --top 10
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
