@@ -67,7 +67,7 @@ def test_some_networks_give_the_first_layers(mlps):
     assert result[["trial_a", "epoch_a", "trial_b", "epoch_b"]].values.tolist() == [
         [mlps[0].trial, 0, network.trial, 1] for network in mlps
     ]
-    with pytest.raises(AnalysisError, match="at least two networks"):
+    with pytest.raises(AnalysisError, match="two networks or more"):
         mlps[:1].stitching("flatten", against=mlps[:1], **QUICK)
 
 
