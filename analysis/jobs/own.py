@@ -47,6 +47,10 @@ def job(
         n: How many images; None for all.
         seed: Of the choice and the order of the images.
     """
+    if callable(layers):
+        raise AnalysisError(
+            "@analysis.job takes brackets: @analysis.job(layers=...), or @analysis.job() without layers"
+        )
     names = (layers,) if isinstance(layers, str) else tuple(layers)
 
     def mark(function: F) -> F:

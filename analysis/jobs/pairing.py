@@ -186,8 +186,11 @@ def _assembled(
             here = (r >= 0) & (c >= 0)
             for name in figures:
                 values[name][r[here], c[here]] = known[name].to_numpy(dtype=np.float64)[here]
-        failed = known[known["error"].notna() & known["a"].isin(names)]
-        for key, layer, reason in failed[["a", "layer_a", "error"]].drop_duplicates().itertuples(index=False):
+        failed = known[known["error"].notna() & known["a"].isin(names) & known["b"].isin(names)]
+        asked = [choice.has(names[a], names[b]) for a, b in zip(failed["a"], failed["b"], strict=True)]
+        for key, layer, reason in (
+            failed.loc[asked, ["a", "layer_a", "error"]].drop_duplicates().itertuples(index=False)
+        ):
             errors.append((names[key].trial, names[key].epoch, layer, reason))
     wanted = np.array([[choice.has(names[a], names[b]) for b in names] for a in names])
     order = {key: place for place, key in enumerate(names)}

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from nnray.cli.analyze_arguments import of_jobs
-from nnray.cli.analyze_calls import Call, call_of
+from nnray.cli.analyze_calls import Call, call_of, refuse_options_of_others
 from nnray.cli.analyze_options import KINDS, add_arguments
 from nnray.errors import AnalysisError, did_you_mean
 from nnray.store.files import path_of, shown
@@ -148,6 +148,7 @@ def _check_picture(path: str, what: str) -> None:
 
 
 def _refuse_what_jobs_say(arguments: argparse.Namespace) -> None:
+    refuse_options_of_others(arguments)
     built_in = {
         "--layers": arguments.layers != "*",
         "--data": arguments.data != "test",

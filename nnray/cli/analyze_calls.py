@@ -74,11 +74,7 @@ def call_of(arguments: argparse.Namespace, against: analysis.Networks | None) ->
         AnalysisError: If an argument cannot be meant.
     """
     what = arguments.what
-    for option, takers in _TAKEN_BY.items():
-        value = getattr(arguments, option)
-        is_given = value is not None and value is not False and value != []
-        if is_given and what not in takers:
-            raise AnalysisError(f"--{option.replace('_', '-')} is not for {what}, but for {', '.join(takers)}")
+    refuse_options_of_others(arguments)
     module, name = _FUNCTIONS[what]
     function = getattr(importlib.import_module(module), name)
     chosen = _chosen(arguments)
@@ -96,6 +92,17 @@ def call_of(arguments: argparse.Namespace, against: analysis.Networks | None) ->
         positional = (arguments.measure, *positional)
     named = with_set(function, arguments.set, chosen)
     return Call(function, positional, named | (plain("--option", arguments.option) if what == "compare" else {}))
+
+
+def refuse_options_of_others(arguments: argparse.Namespace) -> None:
+    """Raise AnalysisError if an option is given that is for other analyses."""
+    for option, takers in _TAKEN_BY.items():
+        value = getattr(arguments, option)
+        is_given = value is not None and value is not False and value != []
+        if is_given and arguments.what not in takers:
+            raise AnalysisError(
+                f"--{option.replace('_', '-')} is not for {arguments.what}, but for {', '.join(takers)}"
+            )
 
 
 def _chosen(arguments: argparse.Namespace) -> dict[str, Any]:

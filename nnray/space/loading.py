@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from nnray.trial.importing import file_specification, make_importable
 from nnray.trial.merging import read_configuration_file
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Sweep))
+_UNKNOWN_FIELD = re.compile(r"Sweep\.__init__\(\) got an unexpected keyword argument '(\w+)'.*")
 
 
 def load_sweep(path: str | Path) -> Sweep:
@@ -61,6 +63,9 @@ def _run(path: Path) -> Any:
 
 def _fact(error: BaseException) -> str:
     text = " ".join(str(error).split())
+    unknown = _UNKNOWN_FIELD.fullmatch(text) if isinstance(error, TypeError) else None
+    if unknown is not None:
+        return f"Sweep has no field {unknown[1]!r}{did_you_mean(unknown[1], _FIELDS)}"
     return text if isinstance(error, NnrayError) else f"{type(error).__name__}: {text}"
 
 

@@ -188,6 +188,14 @@ def test_how_far_training_has_gone(copied):
     assert (whole["value"] > 0).tolist() == (whole["epoch_b"] > 0).tolist()
 
 
+def test_errors_are_those_of_the_networks_that_are_asked_for(copied):
+    together = copied.weight_distances()
+    assert together.errors["error"].str.contains("one network has").any()
+    alone = copied.where("model == 'nnray.models.MLP'").weight_distances()
+    assert alone.attrs["folder"] == together.attrs["folder"]
+    assert alone.errors.empty
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

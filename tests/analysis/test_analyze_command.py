@@ -193,6 +193,7 @@ def test_a_dry_run_names_layers_and_writes_nothing(store, capsys):
         (["cak"], "did you mean 'cka'"),
         (["missing.py"], "there is no file missing.py"),
         (["missing.py", "-n", "9"], "-n: a job says itself what it is shown"),
+        (["missing.py", "--batch-size", "9"], "--batch-size is not for missing.py, but for cka"),
         (["cka", "--sweep", "smal"], "did you mean 'small'"),
         (["cka", "--epochs", "first"], "--epochs: 'first' is none of"),
         (["figures", "--which", "probes"], "did you mean 'probe'"),
