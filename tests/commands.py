@@ -52,6 +52,11 @@ class Command:
 
     poll = returncode.fget
 
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self._output.read_text(encoding="utf-8", errors="replace")
+
     def wait(self, timeout: float | None = None) -> int | None:
         """Wait for its end; what it started may still run."""
         self._process.join(timeout)
@@ -60,8 +65,8 @@ class Command:
     def communicate(self, timeout: float | None = None) -> tuple[str, None]:
         """Wait for its end and return what it printed."""
         if self.wait(timeout) is None:
-            raise subprocess.TimeoutExpired("nnray", timeout or 0, self._output.read_text(encoding="utf-8"))
-        return self._output.read_text(encoding="utf-8"), None
+            raise subprocess.TimeoutExpired("nnray", timeout or 0, self.output)
+        return self.output, None
 
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from pathlib import Path
 
 import pytest
-from commands import start
+from commands import start, wait_until
 from trial_folders import write_trial
 
 from nnray.cli.main import main
@@ -57,22 +56,9 @@ def test_followed_through_a_resumption_and_a_new_start(trial):
     dataclasses.replace(record, status="running").write(trial.record)
     claim = Claim.acquire(trial.claim)
     follower = start(trial.folder, "logs", trial.signature, "-f", "--store", store_of(trial))
-    assert follower.stdout is not None
-    seen: list[str] = []
-    grown = threading.Condition()
-
-    def collect() -> None:
-        while letter := follower.stdout.read(1):  # type: ignore[union-attr]
-            with grown:
-                seen.append(letter)
-                grown.notify()
-
-    reader = threading.Thread(target=collect, daemon=True)
-    reader.start()
 
     def wait_for(text: str) -> None:
-        with grown:
-            assert grown.wait_for(lambda: "".join(seen).endswith(text), 120), "".join(seen)
+        wait_until(lambda: follower.output.endswith(text))
 
     def say(text: str, mode: str = "a") -> None:
         with trial.log.open(mode) as file:
@@ -95,8 +81,6 @@ def test_followed_through_a_resumption_and_a_new_start(trial):
     claim.release()
     assert follower.wait(60) == 0
     wait_for("last words\n")
-    reader.join(60)
-    follower.stdout.close()
 
 
 def test_a_trial_that_is_not_there_is_one_line(trial, capsys):
