@@ -60,6 +60,11 @@ def parts_in(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*")}
 
 
+def _heed_interrupts() -> None:
+    """A test run in the background ignores Ctrl-C, and so would every process that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("name", "kill"),
     [("cka", signal.SIGINT), ("extract", signal.SIGKILL), ("extract", signal.SIGINT), ("stitching", signal.SIGKILL)],
@@ -71,7 +76,11 @@ def test_a_second_call_computes_what_is_missing(copied, ray_session, name, kill)
     words = [str(copied.store), name, module, make, kind, repr(options), ray_session]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *words], env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT, *words],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_interrupts,
     ) as process:
         while process.poll() is None and len(parts_in(parts)) < 2:
             time.sleep(0.02)
