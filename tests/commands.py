@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -88,7 +89,10 @@ def _run(folder: str, words: tuple[str, ...], environment: Mapping[str, str], ou
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.path[:0] = [path for path in environment["PYTHONPATH"].split(os.pathsep) if path not in sys.path]
+    paths = environment["PYTHONPATH"].split(os.pathsep)
+    sys.path[:0] = [path for path in paths if path not in sys.path]
+    for script in [script for path in paths if (script := Path(path, "sitecustomize.py")).exists()][:1]:
+        runpy.run_path(str(script))  # as a Python does that starts
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores Ctrl-C
     for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, output, os.O_WRONLY | os.O_APPEND)):
         os.dup2(os.open(name, flags), number)
