@@ -28,6 +28,7 @@ from rich.console import Console
 from nnray.cli.analyze_arguments import of_jobs
 from nnray.cli.analyze_calls import Call, call_of, refuse_options_of_others
 from nnray.cli.analyze_options import KINDS, add_arguments
+from nnray.counting import counted
 from nnray.errors import AnalysisError, did_you_mean
 from nnray.store.files import path_of, shown
 
@@ -74,7 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
         networks = networks.where(arguments.where)
     console = Console(highlight=False)
     trials = networks.frame["trial"].nunique()
-    console.print(f"{arguments.what}: {len(networks)} networks of {trials} trials", markup=False, soft_wrap=True)
+    headline = f"{arguments.what}: {counted(len(networks), 'networks')} of {counted(trials, 'trials')}"
+    console.print(headline, markup=False, soft_wrap=True)
     actors = analysis.Actors(arguments.actors, arguments.gpu, arguments.address)
     if own:
         return _run_jobs(networks, arguments, actors, console)
@@ -184,7 +186,7 @@ def _print_layers(networks: analysis.Networks, layers: list[str], console: Conso
             chosen = ", ".join(group[0].load().prune(layers).outputs)
         except Exception as error:
             chosen = f"cannot be used: {error}"
-        console.print(f"{model} ({len(group)} networks): {chosen}", markup=False, soft_wrap=True)
+        console.print(f"{model} ({counted(len(group), 'networks')}): {chosen}", markup=False, soft_wrap=True)
 
 
 def _print_combinations(call: Call, networks: analysis.Networks, console: Console) -> None:

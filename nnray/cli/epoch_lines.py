@@ -6,8 +6,16 @@ from types import TracebackType
 
 from rich.console import Console
 
+from nnray.store.record import readable_record
 from nnray.sweep.planning.plan import PlannedTrial
 from nnray.sweep.queue import Result
+from nnray.trial.paths import TrialPaths
+
+
+def failure_line(paths: TrialPaths) -> str:
+    """Return why a trial failed, and where more of it stands."""
+    record = readable_record(paths)
+    return f"failed: {record.error if record and record.error else 'for no known reason'}; see {paths.log}"
 
 
 class EpochLines:
@@ -34,8 +42,8 @@ class EpochLines:
         self._say(f"epoch {epoch + 1}/{total} {figures}")
 
     def ended(self, trial: PlannedTrial, result: Result) -> None:
-        """Print how it ended and where its files are."""
-        self._say(f"{result}: {trial.paths.folder}")
+        """Print how it ended, why if it failed, and where its files are."""
+        self._say(failure_line(trial.paths) if result == "failed" else f"{result}: {trial.paths.folder}")
 
     def left(self, trial: PlannedTrial, why: str) -> None:
         """Print why it has no result yet."""

@@ -23,6 +23,7 @@ from rich.console import Console
 from nnray.cli.books_lines import books_lines, mlflow_lines
 from nnray.cli.logger_options import add_logger_options, loggers_of
 from nnray.cli.store_option import add_store_option, store_paths
+from nnray.counting import counted
 from nnray.errors import ConfigurationError
 from nnray.trial.importing import make_importable
 from nnray.trial.merging import COMPONENTS, merge, parse_value, read_configuration_file
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from nnray.cli.epoch_lines import EpochLines
+    from nnray.cli.epoch_lines import EpochLines, failure_line
     from nnray.cli.main import EXIT_FAILED_TRIALS, EXIT_INTERRUPTED, EXIT_OK
     from nnray.cli.trial_help import class_help
     from nnray.space import Resources, Sweep
@@ -95,11 +96,12 @@ def run(arguments: argparse.Namespace) -> int:
     again = trial.state == "failed" and plan.retry_failed
     state = "failed before, training it again" if again else _STATES[trial.state]
     if trial.shorter is not None and trial.continues:
-        state = f"continuing behind the {trial.shorter.epochs} epochs of {trial.shorter.paths.signature}"
+        state = f"continuing behind the {counted(trial.shorter.epochs, 'epochs')} of {trial.shorter.paths.signature}"
     console.print(f"trial {trial.signature} ({place.name}): {state}", markup=False, soft_wrap=True)
     for line in mlflow_lines(store, arguments.mlflow_uri):
         console.print(line, markup=False, soft_wrap=True)
     if trial.state == "failed" and not again:
+        console.print(failure_line(trial.paths), markup=False, soft_wrap=True)
         return EXIT_FAILED_TRIALS
 
     code = code_of(Path.cwd(), results=[store.root])

@@ -41,9 +41,11 @@ def read_state_dict(path: Path) -> Tensors:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0]
+        # What PyTorch says before is how to run the code all the same.
+        said = " ".join(str(error).rpartition("WeightsUnpickler error:")[2].split())
+        reason = said.partition(" Check the documentation")[0].partition(". ")[0]
         raise StoreError(
-            f"{path} cannot be read without running code in it: save its state_dict() ({reason})"
+            f"{path} is no checkpoint, or cannot be read without running code in it: save its state_dict() ({reason})"
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         raise StoreError(f"{path} is not a checkpoint: {' '.join(str(error).split())}") from error

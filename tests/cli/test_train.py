@@ -66,6 +66,7 @@ def test_a_failure_is_status_1_and_can_be_retried(capsys: pytest.CaptureFixture[
     assert main(words) == 1
     output = capsys.readouterr().out
     assert "failed before" in output
+    assert output.count("failed: RuntimeError") == 2
     assert "--retry-failed tries it again" in output
     assert main([*words, "--retry-failed"]) == 1
     assert "): failed before, training it again\n" in capsys.readouterr().out
