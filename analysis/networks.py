@@ -11,6 +11,7 @@ import pandas as pd
 
 import nnray
 from analysis.loading import load_network
+from nnray.counting import counted
 from nnray.errors import AnalysisError, StoreError, did_you_mean
 from nnray.store.metrics_log import best_value
 from nnray.store.query import find_column, ordered, where
@@ -281,7 +282,7 @@ class Networks:
 
     def __repr__(self) -> str:
         trials = self._checkpoints.loc[self._chosen, "trial"].nunique()
-        return f"Networks({str(self._store)!r}: {len(self)} networks of {trials} trials)"
+        return f"Networks({str(self._store)!r}: {counted(len(self), 'networks')} of {counted(trials, 'trials')})"
 
     def _with(self, chosen: pd.Index) -> Networks:
         return Networks(self._store, self._checkpoints, chosen)

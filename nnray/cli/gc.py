@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from nnray.cli.confirmation import confirm
 from nnray.cli.store_option import add_store_option, existing_store
+from nnray.counting import counted
 from nnray.errors import StoreError, did_you_mean
 from nnray.sizes import parse_size, size_text
 
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.dry_run:
         if removals or shared:
             size = size_text(sum(removal.size for removal in (*removals, *shared)))
-            confirm([f"removes {len(removals) + len(shared)} files ({size})"], arguments.yes)
+            confirm([f"removes {counted(len(removals) + len(shared), 'files')} ({size})"], arguments.yes)
         with _bar() as progress:
             task = progress.add_task("removing", total=len(removals))
             removed = remove_all(removals, lambda _: progress.advance(task))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnray.counting import counted
 from nnray.errors import ConfigurationError, NnrayError
 from nnray.trial.importing import make_importable
 
@@ -122,4 +123,4 @@ def _print_layers(model: GraphModule, shape: tuple[int, ...] | None) -> None:
         work = "--shape C,H,W tells shapes and multiply-adds"
     else:
         work = f"{table['multiply_adds'].sum():,} multiply-adds per example"
-    print(f"{len(table)} layers, {table['parameters'].sum():,} parameters, {work}")
+    print(f"{counted(len(table), 'layers')}, {table['parameters'].sum():,} parameters, {work}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from nnray.cli.books_lines import mlflow_lines
 from nnray.cli.store_option import add_store_option, existing_store
+from nnray.counting import counted
 from nnray.errors import StoreError, did_you_mean
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _verify(store: StorePaths, sweeps: Collection[str]) -> int:
             damaged += bool(lines)
             for line in lines:
                 print(f"nnray: trial {paths.signature}: {line}", file=sys.stderr)
-    print(f"{len(folders)} trials verified, {damaged} of them damaged")
+    print(f"{counted(len(folders), 'trials')} verified, {damaged} of them damaged")
     return EXIT_INCOMPLETE if damaged else EXIT_OK
 
 
@@ -115,12 +116,12 @@ def _rebuild(store: StorePaths, sweep: str, mlflow_uri: str | None, progress: Pr
     )
     if report.problem is None:
         mirrored = "MLflow is off" if mlflow_lines(store, mlflow_uri) else f"{report.mirrored} in MLflow"
-        print(f"{sweep}: {report.trials} trials in tables, {mirrored}")
+        print(f"{sweep}: {counted(report.trials, 'trials')} in tables, {mirrored}")
     for signature, reason in report.damaged.items():
         print(f"nnray: trial {signature} is left out: {reason}", file=sys.stderr)
     if report.missed:
         reason = next(iter(report.missed.values()))
-        print(f"nnray: MLflow misses {len(report.missed)} trials of {sweep}: {reason}", file=sys.stderr)
+        print(f"nnray: MLflow misses {counted(len(report.missed), 'trials')} of {sweep}: {reason}", file=sys.stderr)
     if report.problem:
         print(f"nnray: the tables of {sweep} could not be written: {report.problem}", file=sys.stderr)
     return not (report.damaged or report.missed or report.problem)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnray.cli.store_option import add_store_option
+from nnray.counting import counted
 from nnray.errors import StoreError
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _summary(store: Store, frame: pd.DataFrame) -> str:
     hours = frame["duration_s"].sum() / 3600
     commits = ", ".join(commit[:8] for commit in frame["git_commit"].dropna().unique()[:5])
     lines = [
-        f"{len(frame)} trials: {told}",
+        f"{counted(len(frame), 'trials')}: {told}",
         f"{hours:.2f} hours of training on {frame['host'].nunique()} hosts",
         f"trained by the commits {commits}" if commits else "",
         f"{store.path}, nnray {nnray_version()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

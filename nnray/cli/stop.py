@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from nnray.cli.jobs import add_address_option
 from nnray.cli.store_option import add_store_option, existing_store
+from nnray.counting import counted
 from nnray.errors import StoreError, did_you_mean
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ def _stop_trial(trial: StoredTrial, resumable: bool) -> list[_Asked]:
         now = StoredTrial(paths)
         if now.status == "pending":
             return f"{paths.signature}: interrupted; the next command that wants it goes on with it"
-        return f"{paths.signature}: {now.status} after {len(now.rows)} epochs; results are kept in {paths.folder}"
+        epochs = counted(len(now.rows), "epochs")
+        return f"{paths.signature}: {now.status} after {epochs}; results are kept in {paths.folder}"
 
     return [_Asked(done, line)]

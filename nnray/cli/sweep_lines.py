@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from nnray.cli.books_lines import books_lines
+from nnray.counting import counted
 from nnray.errors import StoreError
 from nnray.store.files import shown
 from nnray.store.membership import Membership
@@ -58,14 +59,15 @@ def plan_lines(plan: Plan) -> list[str]:
         parts = [*(part for part in parts[1:] if part[:2] != "0 "), f"{plan.total - len(plan.trials)} to ask for"]
         title = f"{plan.sweep.name}: search {plan.search.title}: {counts['complete']} of {plan.total} trials complete, "
     else:
-        title = f"{plan.sweep.name}: {len(plan.trials)} trials: "
+        title = f"{plan.sweep.name}: {counted(len(plan.trials), 'trials')}: "
     lines = [f"{title}{', '.join(parts)}", f"store: {plan.store.root}"]
     lines += plan.notes
     obstacles = Counter(trial.shorter.obstacle for trial in plan.trials if trial.shorter and trial.shorter.obstacle)
     lines += [f"{number} train anew although shorter ones exist: {why}" for why, number in obstacles.items()]
     lines += _damage_lines(plan)
     if plan.departed:
-        lines.append(f"no longer in the space: {len(plan.departed)} trials; they leave the tables, their folders stay")
+        departed = counted(len(plan.departed), "trials")
+        lines.append(f"no longer in the space: {departed}, gone from the tables; folders stay")
     if plan.stopping or plan.withdrawn:
         lines.append(
             f"of these another command is running {len(plan.stopping)}, which it leaves to be resumed some day, and "
@@ -79,10 +81,10 @@ def deeds(plan: Plan) -> list[str]:
     asked = []
     if plan.stopping or plan.withdrawn:
         number = len(plan.stopping) + len(plan.withdrawn)
-        asked.append(f"takes {number} trials from another command, {len(plan.stopping)} of them running")
+        asked.append(f"takes {counted(number, 'trials')} from another command, {len(plan.stopping)} of them running")
     lost = sum(trial.signature in plan.retrain and trial.state != "run" for trial in plan.trials)
     if lost:
-        asked.append(f"throws the results of {lost} finished trials away to train them anew")
+        asked.append(f"throws the results of {counted(lost, 'finished trials')} away to train anew")
     return asked
 
 
@@ -118,9 +120,10 @@ def result_lines(plan: Plan, outcome: Outcome, seconds: float, words: str, store
     known = len(readable - outcome.books.damaged.keys())
     gone = max(len(outcome.dropped), known - outcome.books.trials)
     if gone:
-        lines.append(f"no longer listed: {gone} trials; another command has given {name} another space meanwhile")
+        others = counted(gone, "trials")
+        lines.append(f"no longer listed: {others}; another command has given {name} another space meanwhile")
     if outcome.set_aside:
-        lines.append(f"interrupted on request: {len(outcome.set_aside)} trials; {again} goes on with them")
+        lines.append(f"interrupted on request: {counted(len(outcome.set_aside), 'trials')}; {again} goes on")
     if outcome.interrupted:
         by = f" by {outcome.stopped_by}, with nnray stop" if outcome.stopped_by else ""
         lines.append(f"interrupted{by}: {again} goes on where this stopped")
@@ -159,7 +162,7 @@ def _failure_lines(failed: list[TrialPaths], sweep: str) -> list[str]:
     if not failed:
         return []
     records = {paths.signature: readable_record(paths) for paths in failed}
-    lines = [f"failed: {len(failed)} trials ({by_cause(list(records.values()))})"]
+    lines = [f"failed: {counted(len(failed), 'trials')} ({by_cause(list(records.values()))})"]
     for paths in failed[:_NAMED]:
         lines.append(f"failed: {_failure_line(paths, sweep, records[paths.signature])}")
     if len(failed) > _NAMED:

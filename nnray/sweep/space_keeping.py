@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from nnray.counting import counted
 from nnray.sizes import size_text
 from nnray.store.membership import members
 from nnray.store.space import Budget, Excess, Removal, referenced, remove_all
@@ -74,7 +75,7 @@ class SpaceKeeper:
         if self._problem is not None:
             return f"space: checkpoints could not be kept within {limit}: {self._problem}"
         size = size_text(sum(removal.size for removal in self._removed))
-        line = f"space: {len(self._removed)} checkpoints ({size}) went to keep within {limit}"
+        line = f"space: {counted(len(self._removed), 'checkpoints')} ({size}) went to keep within {limit}"
         if self._excess is not None and self._excess.is_over:
             line += f"; the {size_text(self._excess.left)} that are left are last, best or needed, and stay"
         return line

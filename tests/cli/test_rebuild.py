@@ -31,7 +31,7 @@ def run_count(store: StorePaths) -> int:
 def test_views_are_made_from_the_folders_alone(store, capsys):
     assert rebuild(store) == 0
     assert capsys.readouterr().out.splitlines() == [
-        *("digits: 3 trials in tables, 3 in MLflow", "other: 1 trials in tables, 1 in MLflow")
+        *("digits: 3 trials in tables, 3 in MLflow", "other: 1 trial in tables, 1 in MLflow")
     ]
     before = pd.read_parquet(store.table("digits", "trials"))
     shutil.rmtree(store.tables)

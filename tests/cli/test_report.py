@@ -91,7 +91,7 @@ def test_of_a_sweep_without_a_result(store):
     tables(store)
     text = report(nnray.open(store.root), "digits")
     Page(text)
-    assert "1 trials: 1 pending" in text
+    assert "1 trial: 1 pending" in text
     assert "<svg" not in text
 
 

@@ -15,6 +15,7 @@ import pytest
 from commands import finish, nnray, start, wait_until
 
 from nnray.cli.main import main
+from nnray.counting import counted
 from nnray.store.commands import running_commands
 from nnray.store.metrics_log import read_rows
 from nnray.trial import StorePaths, TrialPaths
@@ -90,7 +91,7 @@ def test_a_trial_is_stopped_and_the_rest_goes_on(folder: Path, capsys: pytest.Ca
     first = wait_for_start(folder)
     assert main(["stop", first.signature[:8]]) == 0
     assert (
-        f"{first.signature}: stopped after {len(read_rows(first.metrics))} epochs; results are kept in"
+        f"{first.signature}: stopped after {counted(len(read_rows(first.metrics)), 'epochs')}; results are kept in"
         in capsys.readouterr().out
     )
     second = wait_for_start(folder, seed=1)
@@ -99,7 +100,7 @@ def test_a_trial_is_stopped_and_the_rest_goes_on(folder: Path, capsys: pytest.Ca
     status, output = finish(process)
     assert status == 1
     assert "1 of 2 trials complete" in output
-    assert "interrupted on request: 1 trials; nnray sweep study.py goes on with them" in output
+    assert "interrupted on request: 1 trial; nnray sweep study.py goes on" in output
     assert statuses(folder) == {0: "stopped", 1: "pending"}
 
 
@@ -115,7 +116,7 @@ def test_trials_that_leave_the_space_leave_the_other_command(
 
     assert main(["sweep", "study.py", "--in-process"]) == 2
     said = capsys.readouterr()
-    assert "study: 1 trials: 0 complete, 0 to resume, 1 to run, 1 to stop" in said.out
+    assert "study: 1 trial: 0 complete, 0 to resume, 1 to run, 1 to stop" in said.out
     assert "nnray: error: this takes 2 trials from another command, 1 of them running; nothing is done" in said.err
     assert sorted(path for path in (folder / "nnray-store/trials").rglob("*.json")) == before
 
@@ -150,7 +151,7 @@ def test_results_are_thrown_away_only_when_that_is_confirmed(
     path.write_text(json.dumps({**json.loads(path.read_text()), "data_fingerprint": "another"}))
     before = path.read_bytes()
     assert main(["sweep", "study.py", "--in-process", "--code-changed", "retrain"]) == 2
-    assert "throws the results of 1 finished trials away to train them anew; nothing is done without --yes" in (
+    assert "throws the results of 1 finished trial away to train anew; nothing is done without --yes" in (
         capsys.readouterr().err
     )
     request.getfixturevalue("keyboard")("n")

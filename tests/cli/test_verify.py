@@ -121,7 +121,7 @@ def test_every_damage_is_named_and_nothing_is_changed(store: StorePaths, capsys:
 def test_named_sweeps_alone_are_read(store: StorePaths, capsys: pytest.CaptureFixture[str]) -> None:
     flip(member(store, "first").checkpoint(0))
     assert main(["rebuild", "second", "--verify"]) == 0
-    assert "1 trials verified, 0 of them damaged\n" in capsys.readouterr().out
+    assert "1 trial verified, 0 of them damaged\n" in capsys.readouterr().out
     assert main(["rebuild", "first", "--verify"]) == 1
     assert main(["rebuild", "frist", "--verify"]) == 2
     assert "did you mean 'first'" in capsys.readouterr().err

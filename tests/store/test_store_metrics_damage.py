@@ -95,7 +95,7 @@ def test_everyone_who_reads_tells_of_it(trial: TrialPaths, capsys: pytest.Captur
     line = f"{trial.metrics} is damaged: line 2 is not what was written (its checksum differs)"
     assert main(["rebuild", "digits", "--store", str(store.root)]) == 1
     captured = capsys.readouterr()
-    assert captured.out == "digits: 1 trials in tables, 1 in MLflow\n"
+    assert captured.out == "digits: 1 trial in tables, 1 in MLflow\n"
     assert captured.err == f"nnray: trial {trial.signature} is left out: {line}\n"
     assert main(["info", trial.signature, "--store", str(store.root)]) == 0
     assert line in capsys.readouterr().out

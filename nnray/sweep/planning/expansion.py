@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nnray.counting import counted
 from nnray.errors import SpaceError
 from nnray.space.resources import Resources
 from nnray.space.sweep import Sweep
@@ -94,7 +95,7 @@ def _duplicates(merged: list[tuple[int, str]], numbers: Mapping[str, int], names
     if not merged:
         return []
     number, signature = merged[0]
-    what = "1 duplicate" if len(merged) == 1 else f"{len(merged)} duplicates"
+    what = counted(len(merged), "duplicates")
     return [
         f"{what} merged: trials {numbers[signature]} and {number} ({names[signature]})"
         f"{', for example,' if len(merged) > 1 else ''} differ in nothing that can change a result"

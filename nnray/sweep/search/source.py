@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from nnray.counting import counted
 from nnray.errors import NnrayError, SpaceError
 from nnray.store.claim import Claim
 from nnray.store.format import settle_format
@@ -59,9 +60,9 @@ class SearchSource:
         """One line about a search that ended early or was not as good as it could have been, None if it was."""
         title, untellable = self._search.title, self._conversation.untellable
         if self._reason is not None:
-            return f"search: {title} {self._reason}: it ends with {len(self._trials)} trials"
+            return f"search: {title} {self._reason}: it ends with {counted(len(self._trials), 'trials')}"
         if untellable:
-            return f"search: {title} cannot be told of {untellable} trials that it has not proposed itself"
+            return f"search: {title} cannot be told of {counted(untellable, 'trials')} that it has not proposed itself"
         return None
 
     @property

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from nnray.counting import counted
 from nnray.errors import StoreError
 from nnray.store.metrics_log import best_value, default_mode, read_rows
 from nnray.store.progress import SweepProgress, TrialProgress, sweep_left_s
@@ -146,7 +147,7 @@ class Display:
     def waiting(self, elsewhere: int) -> None:
         """Show that another command holds what is left."""
         if elsewhere and not self._elsewhere:
-            self._say(f"waiting for {elsewhere} trials that another command is training")
+            self._say(f"waiting for {counted(elsewhere, 'trials')} that another command is training")
         self._elsewhere = elsewhere
 
     def progress(self) -> SweepProgress:

@@ -245,7 +245,7 @@ def test_the_command_says_what_continues(
     lines = capsys.readouterr().out.splitlines()
     assert "study: 6 trials: 0 complete, 0 to resume, 4 to run, 2 to continue from shorter trials" in lines
     assert "2 train anew although shorter ones exist: the schedule CosineAnnealingLR depends on the length" in lines
-    assert "no longer in the space: 4 trials; they leave the tables, their folders stay" in lines
+    assert "no longer in the space: 4 trials, gone from the tables; folders stay" in lines
     records = [json.loads(path.read_text()) for path in Path("nnray-store/trials").glob("*/record.json")]
     assert len(records) == 10
     assert sum(record["continued_from"] is not None for record in records) == 2

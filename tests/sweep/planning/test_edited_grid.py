@@ -59,7 +59,7 @@ def test_two_hundred_trials_less_forty_and_sixty_more(
 
     output = run("range(2, 6)", 55)  # a width less, and more replicates
     assert "study: 220 trials: 160 complete, 0 to resume, 60 to run" in output
-    assert "no longer in the space: 40 trials; they leave the tables, their folders stay" in output
+    assert "no longer in the space: 40 trials, gone from the tables; folders stay" in output
     assert now_of(output) == 60
     second = attempts()
     assert len(second) == 260

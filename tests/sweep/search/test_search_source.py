@@ -388,7 +388,7 @@ def test_a_trial_that_is_interrupted_is_not_waited_for(store):
         assert queue.exhausted
         assert (
             source.note
-            == "search: nevergrad (RPowell) waits for results that are not on their way: it ends with 1 trials"
+            == "search: nevergrad (RPowell) waits for results that are not on their way: it ends with 1 trial"
         )
     assert Session(store, sweep).run().trained[0] == trial.signature
 
