@@ -21,19 +21,18 @@ import argparse
 import io
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from circumstances import circumstances
 
 import analysis
 from analysis.memory import freed_memory_kept
@@ -74,9 +73,7 @@ def main() -> None:
             print(_line(figures[-1]), flush=True)
     if options.json:
         report = {
-            "machine": {"processor": platform.processor() or platform.machine(), "system": platform.platform()},
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-            "load_average": {"before": loads[0], "highest": max(loads)},
+            **circumstances(LIBRARIES, loads),
             "images": options.images,
             "side": options.side,
             "figures": figures,

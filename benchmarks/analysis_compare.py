@@ -22,20 +22,19 @@ import argparse
 import json
 import math
 import os
-import platform
 import random
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from analysis_cka import make_networks
+from circumstances import circumstances
 
 import analysis
 from analysis import similarity
@@ -76,9 +75,7 @@ def main() -> None:
                 print(_line(figures[-1]), flush=True)
     if options.json:
         report = {
-            "machine": {"processor": platform.processor() or platform.machine(), "system": platform.platform()},
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-            "load_average": {"before": loads[0], "highest": max(loads)},
+            **circumstances(LIBRARIES, loads),
             "side": options.side,
             "figures": figures,
         }

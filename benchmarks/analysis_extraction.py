@@ -28,7 +28,6 @@ import argparse
 import io
 import json
 import os
-import platform
 import shutil
 import statistics
 import sys
@@ -38,12 +37,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from circumstances import circumstances
 from forward.by_hand import ResNet20
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -128,9 +127,7 @@ def main() -> None:
                         print(_line(figures[-1]), flush=True)
     if options.json:
         report = {
-            "machine": {"processor": platform.processor() or platform.machine(), "system": platform.platform()},
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-            "load_average": {"before": loads[0], "highest": max(loads)},
+            **circumstances(LIBRARIES, loads),
             "side": options.side,
             "figures": figures,
         }

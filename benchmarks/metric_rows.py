@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from circumstances import circumstances
 
 from nnray.store import metrics_log
 from nnray.store.metrics_lines import Row, decode, encode
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=31, help="rounds (default: %(default)s)")
     parser.add_argument("--disk", type=Path, help="where files are written")
     options = parser.parse_args()
-    draw = np.random.default_rng(0)
+    draw, loads = np.random.default_rng(0), [os.getloadavg()[0]]
     rows = [row_of(epoch, draw.random(len(METRICS))) for epoch in range(options.rows)]
     checked, plain = encode(rows)[0], plain_lines(rows)[0]
     with tempfile.TemporaryDirectory(dir=options.disk) as folder:
@@ -50,13 +50,12 @@ def main() -> None:
             "read": (lambda: decode(checked, strict=True), lambda: decode(plain)),
         }
         figures = {name: measured(*pair, options) for name, pair in sides.items()}
+    loads.append(os.getloadavg()[0])
     for name, found in figures.items():
         print(f"{name:8}", "  ".join(f"{key} {value:.4g}" for key, value in found.items()))
     if options.json:
         report = {
-            "machine": {"processor": platform.processor() or platform.machine(), "system": platform.platform()},
-            "python": platform.python_version(),
-            "load_average": os.getloadavg()[0],
+            **circumstances(("nnray",), loads),
             "rows": options.rows,
             "bytes_over_plain": len(checked) / len(plain),
             **figures,

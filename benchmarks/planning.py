@@ -22,17 +22,17 @@ import hashlib
 import json
 import math
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from circumstances import circumstances
 
 from nnray import Sweep, grid
 
@@ -66,9 +66,7 @@ def main() -> None:
             print(_line(plans[-1]), flush=True)
     if options.json:
         report = {
-            "machine": {"processor": platform.processor() or platform.machine(), "system": platform.platform()},
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-            "load_average": {"before": loads[0], "highest": max(loads)},
+            **circumstances(LIBRARIES, loads),
             "plans": plans,
         }
         options.json.write_text(json.dumps(report, indent=2) + "\n")

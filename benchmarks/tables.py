@@ -24,18 +24,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from circumstances import circumstances
 
 from nnray.trial.paths import StorePaths
 
@@ -82,9 +81,7 @@ def main() -> None:
             print(f"{part:8}", "  ".join(f"{key} {value:.4g}" for key, value in figures[part].items()), flush=True)
     if options.json:
         report = {
-            "machine": {"processor": platform.processor() or platform.machine(), "system": platform.platform()},
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
-            "load_average": {"before": loads[0], "highest": max(loads)},
+            **circumstances(LIBRARIES, loads),
             "trials": options.trials,
             "epochs": options.epochs,
             "rate": options.rate,
